@@ -1,0 +1,74 @@
+"""Recursive direct logit attribution: what each head and MLP of a transformer gives to a logit, and where that is from.
+
+The pipeline, each step with its module:
+
+    model = load_model("demo")                           # adapters.py: a TransformerLens model; any of yours will do
+    logits, cache = model.run_with_cache(prompt)         # TransformerLens's own forward pass and cache
+    breakdown = break_down(cache, model, " Mary")        # breakdown.py: one level, each head by what it read
+    graph = attribution_graph(cache, model, " Mary")     # recursion.py, attribution.py: all levels, to the embeddings
+    graph.prune(max_edges=500).save("graph.html")        # graph.py, export.py, viewer/
+
+Every number adds up: sources plus named constants equal what they explain.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from recursive_dla.adapters import load_model
+    from recursive_dla.attribution import attribution_graph
+    from recursive_dla.breakdown import (
+        Breakdown,
+        break_down,
+        dla_attn_head_breakdown_source_component,
+        dla_mlp_breakdown_source_component,
+    )
+    from recursive_dla.cache import ActivationCache
+    from recursive_dla.checks import check
+    from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
+    from recursive_dla.graph import AttributionGraph
+
+_HOMES = {
+    "ActivationCache": "cache",
+    "AttributionGraph": "graph",
+    "Breakdown": "breakdown",
+    "CacheError": "errors",
+    "InputError": "errors",
+    "UnsupportedModelError": "errors",
+    "attribution_graph": "attribution",
+    "break_down": "breakdown",
+    "check": "checks",
+    "dla_attn_head_breakdown_source_component": "breakdown",
+    "dla_mlp_breakdown_source_component": "breakdown",
+    "load_model": "adapters",
+}
+
+__all__ = [
+    "ActivationCache",
+    "AttributionGraph",
+    "Breakdown",
+    "CacheError",
+    "InputError",
+    "UnsupportedModelError",
+    "attribution_graph",
+    "break_down",
+    "check",
+    "dla_attn_head_breakdown_source_component",
+    "dla_mlp_breakdown_source_component",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Names load their module when first used, so that the import itself stays quick.
+    if name in _HOMES:
+        return getattr(import_module(f"recursive_dla.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,99 @@
+"""Slices along one dimension, in every form that users write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recursive_dla.errors import InputError
+
+SliceInput = Union[None, int, slice, tuple[int, int], tuple[int, int, int], Sequence[int], Tensor, np.ndarray, "Slice"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """An index into one dimension.
+
+    ``input_slice`` may be ``None`` (everything), an int (which drops the dimension), ``(start, stop)``,
+    ``(start, stop, step)`` or a ``slice``, or a list, array or tensor of indices.
+
+    Examples:
+        >>> Slice((1, 3)).apply(torch.arange(5))
+        tensor([1, 2])
+        >>> Slice(-1).apply(torch.arange(6).reshape(2, 3), dim=1)
+        tensor([2, 5])
+        >>> Slice([0, 2]).indices(5)
+        array([0, 2])
+    """
+
+    input_slice: SliceInput = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.input_slice, Slice):
+            object.__setattr__(self, "input_slice", self.input_slice.input_slice)
+        object.__setattr__(self, "_index", _as_index(self.input_slice))
+
+    @property
+    def mode(self) -> str:
+        """``"empty"``, ``"int"``, ``"slice"`` or ``"array"``."""
+        index = self._index  # type: ignore[attr-defined]
+        if isinstance(index, int):
+            return "int"
+        if isinstance(index, Tensor):
+            return "array"
+        return "empty" if index == slice(None) else "slice"
+
+    def apply(self, tensor: Tensor, dim: int = 0) -> Tensor:
+        """``tensor`` indexed along ``dim``; an int drops that dimension."""
+        index = self._index  # type: ignore[attr-defined]
+        if isinstance(index, Tensor):
+            index = index.to(tensor.device)
+        dim = dim % tensor.ndim
+        try:
+            return tensor[(slice(None),) * dim + (index,)]
+        except IndexError as error:
+            raise InputError(
+                f"Index {self.input_slice!r} is out of range for dimension {dim} of a tensor of shape"
+                f" {tuple(tensor.shape)}."
+            ) from error
+
+    def indices(self, max_ctx: int | None = None) -> np.ndarray:
+        """The indices taken from a dimension of size ``max_ctx`` (not needed for an int or a list)."""
+        if self.mode == "int":
+            return np.array([self._index])  # type: ignore[attr-defined]
+        if max_ctx is None:
+            if self.mode != "array":
+                raise InputError("`max_ctx` must be given for a slice with open ends. Got None.")
+            return self._index.cpu().numpy()  # type: ignore[attr-defined]
+        return self.apply(torch.arange(max_ctx)).numpy()
+
+    def __repr__(self) -> str:
+        return f"Slice({self.input_slice!r})"
+
+
+def _as_index(given: SliceInput) -> int | slice | Tensor:
+    if given is None:
+        return slice(None)
+    if isinstance(given, slice):
+        return given
+    if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
+        return int(given)
+    if isinstance(given, tuple):
+        if len(given) not in (2, 3):
+            raise InputError(
+                f"A tuple slice is (start, stop) or (start, stop, step). Got {given!r}; use a list for indices."
+            )
+        return slice(*given)
+    if isinstance(given, (list, range, np.ndarray, Tensor)):
+        index = torch.as_tensor(given if isinstance(given, (np.ndarray, Tensor)) else list(given))
+        if index.numel() == 0:
+            index = index.long()
+        if index.is_floating_point() or index.dtype == torch.bool or index.ndim > 1:
+            raise InputError(f"Indices must be a flat sequence of integers. Got {given!r}.")
+        return int(index) if index.ndim == 0 else index.long()
+    raise InputError(f"A slice is None, an int, a tuple, a slice, or indices. Got {type(given).__name__}: {given!r}.")
