@@ -1,0 +1,92 @@
+// Taking the view elsewhere: a link, a picture, a part of the graph.
+
+class Exports {
+  constructor(explorer) {
+    this.explorer = explorer;
+    find("copy-link").addEventListener("click", () => this.copyLink());
+    find("export-svg").addEventListener("click", () => {
+      download("attribution-graph.svg", "image/svg+xml", this.svg());
+    });
+    find("export-json").addEventListener("click", () => this.saveSubgraph());
+  }
+
+  async copyLink() {
+    this.explorer.writeAddress();
+    try {
+      await navigator.clipboard.writeText(location.href);
+      announce("Link copied");
+    } catch {
+      announce("The browser forbids copying; the link is in the address bar.");
+    }
+  }
+
+  /** The stage as it is seen, less what only follows the pointer or the keys. */
+  svg() {
+    const { stage, camera } = this.explorer;
+    const scene = stage.scene();
+    scene.hovered = null;
+    scene.rings = scene.rings.filter(([, style]) => style !== "cursor");
+    const painter = new SvgPainter(stage.width, stage.height, document.title);
+    painter.rect(0, 0, stage.width, stage.height, scene.palette.surface);
+    scene.drawGround(painter);
+    const plot = { x: GUTTER.left, y: 0, width: camera.width, height: camera.height };
+    painter.inset(plot, () => {
+      painter.layer(scene.focus ? DIMMED.edges : 1, () => {
+        // In a file what comes later lies on top: the strongest go last.
+        for (let i = scene.shown.edges.length; i > 0; i--) scene.drawEdges(painter, i - 1, i);
+      });
+      painter.layer(scene.focus ? DIMMED.items : 1, () => scene.drawItems(painter));
+      scene.drawOverlay(painter);
+    });
+    return painter.finish();
+  }
+
+  saveSubgraph() {
+    const { graph, store } = this.explorer;
+    const { pins, groups } = store.state;
+    if (!pins.length && !groups.length) {
+      announce("Pin nodes first: the file holds the pinned nodes.");
+      return;
+    }
+    const text = JSON.stringify(pinnedSubgraph(graph, pins, groups), null, 2);
+    download("attribution-subgraph.json", "application/json", `${text}\n`);
+  }
+}
+
+/**
+ * The pinned nodes, grouped ones among them, and the edges between them as a
+ * document. What flowed along the other edges moves to the nodes' rests, so
+ * that every node still adds up.
+ */
+function pinnedSubgraph(graph, pins, groups) {
+  const wanted = new Set([...pins, ...groups.flatMap((group) => group.members)]);
+  const inside = (edge) => wanted.has(edge.source.id) && wanted.has(edge.target.id);
+  const cut = (edges) => edges.reduce((sum, edge) => (inside(edge) ? sum : sum + edge.weight), 0);
+  return {
+    ...graph.source,
+    metadata: {
+      ...graph.metadata,
+      pruning: {
+        subgraph: "pinned nodes",
+        groups: groups.map(({ name, members }) => ({ name, members })),
+        before: graph.metadata.pruning ?? null,
+      },
+    },
+    nodes: graph.source.nodes
+      .map((node, index) => [node, graph.nodes[index]])
+      .filter(([node]) => wanted.has(node.id))
+      .map(([node, { inputs, outputs }]) => ({
+        ...node,
+        rest_in: node.rest_in + cut(inputs),
+        rest_out: node.rest_out + cut(outputs),
+      })),
+    edges: graph.source.edges.filter((edge) => wanted.has(edge.source) && wanted.has(edge.target)),
+  };
+}
+
+function download(name, type, text) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  make("a", { href: address, download: name }).click();
+  // The browser reads the address after this turn of the event loop.
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
