@@ -1,4 +1,4 @@
-# Everything runs in .venv, which the first target that needs it creates and later ones reuse.
+# Everything runs in .venv, which the first target that needs it creates and later ones reuse; test-lens3 has its own.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -6,27 +6,32 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-STARTED := $(VENV)/.installing
+
+LENS3 := .venv-lens3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench format clean
+.PHONY: help install demo test test-lens3 bench format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv with the package (editable) and all it needs
 
+# Of the environment that a stamp belongs to, a change to the pinned versions.
+$(LENS3)/.installed: REPIN := s/^transformer-lens==.*/transformer-lens==3.9.0/
+
 # pip leaves a package half installed when it is killed, so an install that started and did not end starts over.
-$(STAMP): pyproject.toml constraints.txt
+%/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "constraints.txt needs Python 3.11 or newer: make PYTHON=python3.x")'
-	@echo "Installing into $(VENV) (some minutes the first time)"
+	@echo "Installing into $* (some minutes the first time)"
 	@rm -f $@
-	@if [ -e $(STARTED) ]; then rm -rf $(VENV); fi
-	@mkdir -p $(VENV) && touch $(STARTED)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[demo]'
-	@mv $(STARTED) $@
+	@if [ -e $*/.installing ]; then rm -rf $*; fi
+	@mkdir -p $* && touch $*/.installing
+	$(PYTHON) -m venv $*
+	@sed '$(REPIN)' constraints.txt > $*/constraints.txt
+	$*/bin/python -m pip install --quiet --upgrade --constraint $*/constraints.txt pip
+	$*/bin/python -m pip install --quiet --constraint $*/constraints.txt --group dev --editable '.[demo]'
+	@mv $*/.installing $@
 
 demo: $(STAMP) ## Trace one answer of a small model into demo.html and demo.json
 	$(BIN)/recursive-dla trace "When John and Mary went to the store, John gave a drink to" \
@@ -38,13 +43,16 @@ test: $(STAMP) ## Check format, lint and types, and run the tests
 	$(BIN)/mypy
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+test-lens3: $(LENS3)/.installed ## Run the tests with TransformerLens 3.9, on its HookedTransformer too
+	$(LENS3)/bin/pytest --ignore=tests/viewer $(PYTEST_ARGS)
+
 bench: $(STAMP) ## Run every benchmark
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 format: $(STAMP) ## Format the code and fix what lint can fix
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-clean: ## Remove .venv and everything that was built
-	rm -rf $(VENV) build dist demo.html demo.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove the environments and everything that was built
+	rm -rf $(VENV) $(LENS3) build dist demo.html demo.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,25 @@ def medians(*sides: Callable[[], Any], runs: int = 7, warmups: int = 2) -> list[
             side()
             taken.append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in seconds]
+
+
+def peak_memory(side: Callable[[], Any]) -> int:
+    """The bytes of memory by which the process grows while ``side`` runs, at most; what is freed in between counts.
+
+    Linux only: its resident memory, whose recorded peak is reset first.
+    """
+    with_glibc = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if with_glibc is not None:  # else memory that was freed before would be used again unseen
+        with_glibc(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory("VmRSS")
+    side()
+    return max(0, _memory("VmHWM") - before)
+
+
+def _memory(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def machine() -> str:

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from recursive_dla.checks import check
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
+    from recursive_dla.lean import run_with_lean_cache
+    from recursive_dla.targets import (
+        Target,
+        centred_logit_target,
+        direction_target,
+        log_prob_target,
+        logit_target,
+    )
 
 _HOMES = {
     "ActivationCache": "cache",
@@ -38,13 +46,19 @@ _HOMES = {
     "Breakdown": "breakdown",
     "CacheError": "errors",
     "InputError": "errors",
+    "Target": "targets",
     "UnsupportedModelError": "errors",
     "attribution_graph": "attribution",
     "break_down": "breakdown",
+    "centred_logit_target": "targets",
     "check": "checks",
+    "direction_target": "targets",
     "dla_attn_head_breakdown_source_component": "breakdown",
     "dla_mlp_breakdown_source_component": "breakdown",
     "load_model": "adapters",
+    "log_prob_target": "targets",
+    "logit_target": "targets",
+    "run_with_lean_cache": "lean",
 }
 
 __all__ = [
@@ -53,13 +67,19 @@ __all__ = [
     "Breakdown",
     "CacheError",
     "InputError",
+    "Target",
     "UnsupportedModelError",
     "attribution_graph",
     "break_down",
+    "centred_logit_target",
     "check",
+    "direction_target",
     "dla_attn_head_breakdown_source_component",
     "dla_mlp_breakdown_source_component",
     "load_model",
+    "log_prob_target",
+    "logit_target",
+    "run_with_lean_cache",
 ]
 
 

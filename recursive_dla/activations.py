@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from recursive_dla.errors import UnsupportedModelError
 
 _TANH_SCALE = math.sqrt(2 / math.pi)
+# BLOOM's own code rounds it, which shows in float64.
+_BLOOM_TANH_SCALE = 0.79788456
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,12 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def _tanh_slope(x: Tensor, scale: float) -> Tensor:
+    return 0.5 * (1 + torch.tanh(scale * (x + 0.044715 * x**3)))
+
+
 _GELU = Activation(F.gelu, torch.special.ndtr)
-_GELU_TANH = Activation(_gelu_tanh, lambda x: 0.5 * (1 + torch.tanh(_TANH_SCALE * (x + 0.044715 * x**3))))
+_GELU_TANH = Activation(_gelu_tanh, lambda x: _tanh_slope(x, _TANH_SCALE))
 _SILU = Activation(F.silu, torch.sigmoid)
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -45,6 +51,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": _GELU_TANH,
     "gelu_fast": _GELU_TANH,
     "gelu_pytorch_tanh": _GELU_TANH,
+    "gelu_bloom": Activation(
+        lambda x: x * _tanh_slope(x, _BLOOM_TANH_SCALE), lambda x: _tanh_slope(x, _BLOOM_TANH_SCALE)
+    ),
     "quick_gelu": Activation(lambda x: x * torch.sigmoid(1.702 * x), lambda x: torch.sigmoid(1.702 * x)),
     "silu": _SILU,
     "swish": _SILU,

@@ -7,108 +7,16 @@ package do not cover. Nothing is copied or folded: a norm keeps its own weight a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
+from recursive_dla.architectures import ARCHITECTURES
 from recursive_dla.errors import InputError, UnsupportedModelError
-
-# Bridge architectures whose blocks have been verified against the oracles in tests/.
-SUPPORTED_BRIDGES = ("GPT2LMHeadModel", "LlamaForCausalLM")
-
-
-@dataclass(frozen=True)
-class Norm:
-    """``N(x) = weight ⊙ (C x) / scale + bias``; ``C`` subtracts the mean where ``centers`` is set (LayerNorm)."""
-
-    weight: Float[Tensor, " d_model"] | None
-    bias: Float[Tensor, " d_model"] | None
-    centers: bool
-    eps: float
-
-
-@dataclass(frozen=True)
-class Attention:
-    """One layer's attention. Grouped-query models keep one ``W_V`` per key-value head."""
-
-    norm: Norm
-    W_V: Float[Tensor, "kv_head d_model d_head"]
-    b_V: Float[Tensor, "kv_head d_head"] | None
-    W_O: Float[Tensor, "head d_head d_model"]
-    b_O: Float[Tensor, " d_model"] | None
-
-
-@dataclass(frozen=True)
-class MLP:
-    """One layer's MLP, ``act(x W_in + b_in) W_out + b_out``, or gated: ``(act(x W_gate + b_gate) ⊙ (x W_in + b_in))
-    W_out``.
-    """
-
-    norm: Norm
-    activation: str
-    W_in: Float[Tensor, "d_model d_mlp"]
-    b_in: Float[Tensor, " d_mlp"] | None
-    W_gate: Float[Tensor, "d_model d_mlp"] | None
-    b_gate: Float[Tensor, " d_mlp"] | None
-    W_out: Float[Tensor, "d_mlp d_model"]
-    b_out: Float[Tensor, " d_model"] | None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One block: attention, then an MLP that reads the stream after it (``None`` in attention-only models)."""
-
-    attention: Attention
-    mlp: MLP | None
-
-
-@dataclass(frozen=True)
-class ModelWeights:
-    """A model's weights in the notation of this package; biases that are absent or all zero are ``None``."""
-
-    name: str
-    layers: tuple[Layer, ...]
-    final_norm: Norm
-    W_E: Float[Tensor, "d_vocab d_model"]
-    W_U: Float[Tensor, "d_model d_vocab"]
-    b_U: Float[Tensor, " d_vocab"] | None
-    has_pos_embed: bool
-
-    @property
-    def n_layers(self) -> int:
-        return len(self.layers)
-
-    @property
-    def n_heads(self) -> int:
-        return self.layers[0].attention.W_O.shape[0]
-
-    @property
-    def d_head(self) -> int:
-        return self.layers[0].attention.W_O.shape[1]
-
-    @property
-    def d_model(self) -> int:
-        return self.W_U.shape[0]
-
-    @property
-    def d_vocab(self) -> int:
-        return self.W_U.shape[1]
-
-    @property
-    def has_mlp(self) -> bool:
-        return self.layers[0].mlp is not None
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.W_U.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.W_U.device
+from recursive_dla.weights import MLP, Attention, Layer, ModelWeights, NeuronBank, Norm, Router, in_float32, is_half
 
 
 @torch.no_grad()
@@ -130,44 +38,49 @@ def model_weights(model: Any) -> ModelWeights:
             f" Got {type(model).__name__}; load a model with recursive_dla.load_model(...)."
         )
     _refuse_unsupported(model, cfg)
-    layers = tuple(_layer(block, cfg) for block in model.blocks)
+    layers = tuple(_layer(block, f"blocks.{index}", cfg) for index, block in enumerate(model.blocks))
+    final_norm = _norm(model, "ln_final", "ln_final", cfg)
+    if final_norm is not None and is_half(model.W_U.dtype):
+        final_norm = in_float32(final_norm)
     return ModelWeights(
         name=_model_name(cfg),
-        layers=layers,
-        final_norm=_norm(model.ln_final, cfg),
+        stored_layers=layers,
+        final_norm=final_norm,
         W_E=model.W_E.detach(),
         W_U=model.W_U.detach(),
         b_U=_bias(model, "b_U"),
         has_pos_embed=cfg.positional_embedding_type == "standard",
+        logit_soft_cap=cfg.output_logits_soft_cap if cfg.output_logits_soft_cap > 0 else None,
     )
 
 
 def _refuse_unsupported(model: Any, cfg: Any) -> None:
-    """Name the first thing in the config that the formulas here do not cover."""
-    if _is_bridge(model) and cfg.architecture not in SUPPORTED_BRIDGES:
-        raise UnsupportedModelError(
-            f"Architecture {cfg.architecture} is not supported. Supported: {', '.join(SUPPORTED_BRIDGES)}."
-        )
+    """Name the first thing that the formulas here do not cover."""
+    if _is_bridge(model):
+        if cfg.architecture not in ARCHITECTURES:
+            raise UnsupportedModelError(
+                f"Architecture {cfg.architecture} is not supported. Supported: {', '.join(sorted(ARCHITECTURES))}."
+            )
+        config = getattr(model.original_model, "config", None)
+        for name, needed in ARCHITECTURES[cfg.architecture].requires.items():
+            if (found := getattr(config, name, needed)) != needed:
+                raise UnsupportedModelError(
+                    f"{cfg.architecture} is supported with {name}={needed}, and this model has {name}={found}."
+                )
     features = {
-        "parallel attention and MLP blocks": cfg.parallel_attn_mlp,
-        "norms after attention and MLP": cfg.use_normalization_before_and_after,
-        "mixture-of-experts MLPs": bool(cfg.num_experts),
-        "soft-capped logits": cfg.output_logits_soft_cap > 0,
-        "a norm after the embedding": cfg.post_embedding_ln,
-        "RMSNorm weights stored as an offset": getattr(cfg, "rmsnorm_uses_offset", False),
         "bidirectional attention": cfg.attention_dir != "causal",
         "4-bit weights": cfg.load_in_4bit,
         f"the positional embedding {cfg.positional_embedding_type!r}": (
-            cfg.positional_embedding_type not in ("standard", "rotary")
+            cfg.positional_embedding_type not in ("standard", "rotary", "alibi")
         ),
         f"the normalisation {cfg.normalization_type!r}": (
-            cfg.normalization_type not in ("LN", "LNPre", "RMS", "RMSPre")
+            cfg.normalization_type not in ("LN", "LNPre", "RMS", "RMSPre", None)
         ),
-        f"the activation {cfg.act_fn!r}": str(cfg.act_fn).endswith("_ln"),
+        f"the activation {cfg.act_fn!r}, which has a norm inside": str(cfg.act_fn).endswith("_ln"),
     }
-    unsupported = [name for name, present in features.items() if present]
-    if unsupported:
-        raise UnsupportedModelError(f"Model {_model_name(cfg)} has {unsupported[0]}, which is not supported.")
+    for name, present in features.items():
+        if present:
+            raise UnsupportedModelError(f"Model {_model_name(cfg)} has {name}, which is not supported.")
 
 
 def _is_bridge(model: Any) -> bool:
@@ -179,44 +92,117 @@ def _model_name(cfg: Any) -> str:
     return Path(str(cfg.model_name)).name or "model"
 
 
-def _layer(block: Any, cfg: Any) -> Layer:
+def _layer(block: Any, module: str, cfg: Any) -> Layer:
     attn = block.attn
     # HookedTransformer's grouped-query attention repeats W_V per query head; the underscored one is as stored.
     grouped = hasattr(attn, "_W_V")
     attention = Attention(
-        norm=_norm(block.ln1, cfg),
+        norm=_norm(block, "ln1", f"{module}.ln1", cfg),
+        out_norm=_norm(block, "ln1_post", f"{module}.ln1_post", cfg),
+        W_Q=attn.W_Q.detach(),
+        W_K=(attn._W_K if grouped else attn.W_K).detach(),
         W_V=(attn._W_V if grouped else attn.W_V).detach(),
         b_V=_bias(attn, "_b_V" if grouped else "b_V"),
         W_O=attn.W_O.detach(),
         b_O=_bias(attn, "b_O"),
     )
     if cfg.attn_only:
-        return Layer(attention, None)
-    mlp = block.mlp
-    gated = bool(cfg.gated_mlp)
-    return Layer(
-        attention,
-        MLP(
-            norm=_norm(block.ln2, cfg),
-            activation=str(cfg.act_fn),
-            W_in=mlp.W_in.detach(),
-            b_in=_bias(mlp, "b_in"),
-            W_gate=mlp.W_gate.detach() if gated else None,
-            b_gate=_bias(mlp, "b_gate") if gated else None,
-            W_out=mlp.W_out.detach(),
-            b_out=_bias(mlp, "b_out"),
-        ),
+        return Layer(attention, None, parallel=False)
+    parallel = bool(cfg.parallel_attn_mlp)
+    # A parallel block without a second norm gives the MLP what it gives the attention.
+    norm = _norm(block, "ln2", f"{module}.ln2", cfg)
+    architecture = ARCHITECTURES.get(getattr(cfg, "architecture", None) or "")
+    banks, router = _experts(block.mlp) if cfg.num_experts else ((_neurons(block.mlp, bool(cfg.gated_mlp)),), None)
+    mlp = MLP(
+        norm=attention.norm if norm is None and parallel else norm,
+        out_norm=_norm(block, "ln2_post", f"{module}.ln2_post", cfg),
+        activation=(architecture and architecture.activation) or str(cfg.act_fn),
+        banks=banks,
+        router=router,
+        b_out=None if router else _bias(block.mlp, "b_out"),
+    )
+    return Layer(attention, mlp, parallel)
+
+
+def _neurons(mlp: Any, gated: bool) -> NeuronBank:
+    return NeuronBank(
+        W_in=mlp.W_in.detach(),
+        b_in=_bias(mlp, "b_in"),
+        W_gate=mlp.W_gate.detach() if gated else None,
+        b_gate=_bias(mlp, "b_gate") if gated else None,
+        W_out=mlp.W_out.detach(),
     )
 
 
-def _norm(module: Any, cfg: Any) -> Norm:
-    weight = getattr(module, "w", None)
+def _experts(mlp: Any) -> tuple[tuple[NeuronBank, ...], Router]:
+    """The experts of a layer, then the shared one if it has one, and what routes between them."""
+    original = getattr(mlp, "original_component", None)
+    if original is None:  # HookedTransformer: experts are modules of their own
+        banks = [_bank(expert.W_gate.weight, expert.W_in.weight, expert.W_out.weight) for expert in mlp.experts]
+        return tuple(banks), Router(
+            mlp.W_gate.weight.detach(), mlp.experts_per_token, bool(mlp.cfg.norm_topk_prob), None
+        )
+    router, experts = _unwrapped(original.gate), _unwrapped(original.experts)
+    banks = []
+    for gate_up, down in zip(experts.gate_up_proj, experts.down_proj, strict=True):
+        gate, up = gate_up.chunk(2)
+        banks.append(_bank(gate, up, down))
+    shared = getattr(original, "shared_expert", None)
+    if shared is not None:
+        shared = _unwrapped(shared)
+        weights = (_unwrapped(getattr(shared, name)).weight for name in ("gate_proj", "up_proj", "down_proj"))
+        banks.append(_bank(*weights))
+    return tuple(banks), Router(
+        W=router.weight.detach(),
+        top_k=router.top_k,
+        normalises=bool(getattr(router, "norm_topk_prob", True)),
+        shared=None if shared is None else _unwrapped(original.shared_expert_gate).weight.detach()[0],
+    )
+
+
+def _bank(gate: Tensor, up: Tensor, down: Tensor) -> NeuronBank:
+    """From matrices stored as ``torch.nn.Linear`` does, ``[out, in]``."""
+    return NeuronBank(W_in=up.detach().mT, b_in=None, W_gate=gate.detach().mT, b_gate=None, W_out=down.detach().mT)
+
+
+def _unwrapped(module: Any) -> Any:
+    """Hugging Face's own module inside TransformerLens's."""
+    while isinstance(original := getattr(module, "original_component", None), torch.nn.Module):
+        module = original
+    return module
+
+
+def _norm(parent: Any, name: str, module: str, cfg: Any) -> Norm | None:
+    norm = getattr(parent, name, None)
+    if norm is None or cfg.normalization_type is None:
+        return None
+    weight = getattr(norm, "w", None)
+    if weight is not None:
+        # Gemma stores its weights as an offset from one.
+        weight = weight.detach() + 1 if getattr(norm, "uses_weight_offset", False) else weight.detach()
+        # Folding leaves ones, as it leaves biases of zero: multiplying by them would only take time.
+        weight = None if bool((weight == 1).all()) else weight
     return Norm(
-        weight=None if weight is None else weight.detach(),
-        bias=_bias(module, "b"),
-        centers=cfg.normalization_type in ("LN", "LNPre"),
-        eps=float(cfg.eps),
+        module=module,
+        weight=weight,
+        bias=_bias(norm, "b"),
+        centers=_centers(norm, cfg),
+        eps=_eps(norm, cfg),
     )
+
+
+def _centers(norm: Any, cfg: Any) -> bool:
+    # A bridge knows its own kind, which for some models is not that of the config.
+    uses_rms = getattr(norm, "uses_rms_norm", None)
+    return cfg.normalization_type in ("LN", "LNPre") if uses_rms is None else not uses_rms
+
+
+def _eps(norm: Any, cfg: Any) -> float:
+    original = _unwrapped(norm)
+    for name in ("eps", "variance_epsilon"):
+        if isinstance(value := getattr(original, name, None), float):
+            return value
+    return float(cfg.eps)
 
 
 def _bias(module: Any, name: str) -> Tensor | None:

@@ -18,7 +18,7 @@ from recursive_dla.errors import InputError
 from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
 from recursive_dla.recursion import EdgeBlock, Leaves, Swept, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, logit_target
+from recursive_dla.targets import Answers, Positions, Target, as_target
 from recursive_dla.writers import component_outputs
 
 # Twelve bytes each while collecting, and as many again in the finished graph.
@@ -29,7 +29,7 @@ MAX_COMPLETE_EDGES = 100_000_000
 def attribution_graph(
     cache: Any,
     model: Any,
-    answers: Answers,
+    answers: Answers | Target,
     *,
     wrong_answers: Answers | None = None,
     pos: Positions = None,
@@ -50,7 +50,8 @@ def attribution_graph(
     Args:
         cache: The activations of one prompt: ours, or TransformerLens's own.
         model: The model that made them.
-        answers: One answer: a string that is one token, or a token id.
+        answers: One answer: a string that is one token, or a token id. Or a :class:`recursive_dla.Target` of one
+            number, for anything other than a logit.
         wrong_answers: The answer to subtract, for a logit difference.
         pos: The position whose logit is explained; the last by default.
         rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
@@ -78,7 +79,7 @@ def attribution_graph(
     """
     mlp_rule = rule_named(rule)
     cache = as_cache(cache, model)
-    target = logit_target(cache, answers, wrong_answers=wrong_answers, pos=pos)
+    target = as_target(cache, answers, wrong_answers, pos)
     n_prompts, n_answers = target.value.shape
     if n_prompts != 1 or n_answers != 1:
         raise InputError(
@@ -91,7 +92,7 @@ def attribution_graph(
     if check:
         ensure_checked(cache)
     outputs = component_outputs(cache, components)
-    builder = _Builder(components, n_pos)
+    builder = _Builder(components, n_pos, "direction" if target.answers is None else "logit")
     for part in sweep(cache, target, components, outputs, mlp_rule):
         builder.add(part)
     return builder.graph(_metadata(cache, target, rule, builder.sum_of_leaves()))
@@ -125,7 +126,7 @@ def _metadata(cache: ActivationCache, target: Target, rule: str, sum_of_leaves: 
         n_heads=weights.n_heads,
         target=GraphTarget(
             label=target.labels[0],
-            answer=token_texts(model, target.answers[0])[0],
+            answer=None if target.answers is None else token_texts(model, target.answers[0])[0],
             wrong_answer=None if target.wrong_answers is None else token_texts(model, target.wrong_answers[0])[0],
             pos=int(target.pos[0]),
         ),
@@ -153,10 +154,10 @@ class _Builder:
     constants as they are met. The finished graph drops the nodes without edges and keeps this order.
     """
 
-    def __init__(self, components: Components, n_pos: int) -> None:
+    def __init__(self, components: Components, n_pos: int, root: str) -> None:
         self._n_pos = n_pos
         self._groups = [_Group(c.kind, c.label, _name(c), c.layer, c.head) for c in components.all]
-        self._groups.append(_Group("logit", "logit", "logit", len(components.before_attention), -1))
+        self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
         self._attribution: dict[int, np.ndarray] = {}
         self._edges: list[tuple[np.ndarray, ...]] = []
 
@@ -230,7 +231,9 @@ class _Builder:
         if len(numbers) < len(used):
             rows = np.cumsum(used, dtype=np.int32) - 1
             source, target = rows[source], rows[target]
-        attribution = np.stack([self._attribution[group] for group in range(len(self._groups))]).flatten()
+        # A target that reads the stream early has nothing from the layers after it.
+        nothing = np.zeros(self._n_pos, dtype=weight.dtype)
+        attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._groups))]).flatten()
         groups = [self._groups[number // self._n_pos] for number in numbers]
         pos = numbers % self._n_pos
         nodes = pd.DataFrame(

@@ -8,23 +8,25 @@ attention pattern and the reciprocal norm scale gives all numbers at once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.cache import ActivationCache, as_cache
+from recursive_dla.cache import as_cache
 from recursive_dla.checks import ensure_checked
 from recursive_dla.components import Components, head_components, layer_components
+from recursive_dla.destinations import DESTINATIONS
 from recursive_dla.errors import InputError
-from recursive_dla.linear import linearise_mlp, pull_back_mlp, pull_back_norm
+from recursive_dla.labels import prompt_texts
 from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, logit_target
-from recursive_dla.writers import component_outputs
+from recursive_dla.targets import Answers, Positions, Target, as_target
+from recursive_dla.weights import ModelWeights
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Breakdown:
         totals: What is explained, on the axes that are not sources.
         constants: By name, on the same axes as ``totals``: shares of biases, and what the MLP rule left over.
         target: The answers and where they are read.
+        tokens: The texts of each prompt's tokens.
     """
 
     values: Tensor
@@ -44,6 +47,13 @@ class Breakdown:
     totals: Tensor
     constants: dict[str, Tensor]
     target: Target
+    tokens: tuple[tuple[str, ...], ...] = ()
+
+    def tokens_of(self, prompt: int = 0) -> tuple[str, ...]:
+        """The texts of a prompt's tokens; ``(0)``, ``(1)``, … where they are not known."""
+        if self.tokens:
+            return self.tokens[prompt]
+        return tuple(f"({pos})" for pos in self.axes.get("src_pos", ()))
 
     @property
     def completeness_error(self) -> float:
@@ -89,6 +99,12 @@ class Breakdown:
                 )
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from recursive_dla.display import breakdown_html
+
+        return breakdown_html(self)
+
 
 class Strongest(NamedTuple):
     """A destination, what it contributes, and its largest sources: labels by axis, and the part each has in it."""
@@ -107,16 +123,17 @@ def _largest(numbers: Tensor, count: int) -> list[tuple[int, ...]]:
 def break_down(
     cache: Any,
     model: Any,
-    answers: Answers,
+    answers: Answers | Target,
     dest: str = "heads",
     *,
     wrong_answers: Answers | None = None,
     pos: Positions = None,
     sources: str = "layers",
     rule: str = DEFAULT_RULE,
+    top_k: int = 100,
     check: bool = True,
 ) -> Breakdown:
-    """Break every head's, or every MLP's, direct contribution to the answer down by what it read.
+    """Break every head's, MLP's or neuron's direct contribution to the answer down by what it read.
 
     For head ``h`` of layer ``l`` at the target position ``q``, with patterns and norm scales as cached,
 
@@ -129,13 +146,16 @@ def break_down(
         cache: The activations of the prompts: ours, or TransformerLens's own.
         model: The model that made them.
         answers: What to explain: a string or a token id, a list of them or a tensor ``[token]`` (the same for every
-            prompt), or a tensor or nested list ``[batch, token]``.
-        dest: What to break down: ``"heads"`` or ``"mlps"``.
+            prompt), or a tensor or nested list ``[batch, token]``. Or a :class:`recursive_dla.Target`, for anything
+            other than logits.
+        dest: What to break down: ``"heads"``, ``"mlps"``, ``"mlp-paths"`` (what gated MLPs get through ``gate`` and
+            through ``up``, apart) or ``"neurons"``.
         wrong_answers: In the same form; explains ``answers − wrong_answers``, the logit difference.
         pos: The position whose logits are explained, or one per prompt; the last by default, which is wrong for
             prompts padded on the right.
         sources: ``"layers"`` for ``embed``, ``0_attn_out``, ``0_mlp_out``, …; ``"heads"`` for single heads.
         rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
+        top_k: How many neurons, those with the largest contributions to any of the answers.
         check: Whether to verify the cache first: see :func:`recursive_dla.checks.check`.
 
     Returns:
@@ -157,21 +177,32 @@ def break_down(
         >>> round(float(breakdown.totals[0, 0, 23, 3]), 3)
         2.078
     """
-    if dest not in _DESTINATIONS:
-        raise InputError(f"`dest` must be one of {', '.join(map(repr, _DESTINATIONS))}. Got {dest!r}.")
-    if sources not in _SOURCES:
-        raise InputError(f"`sources` must be one of {', '.join(map(repr, _SOURCES))}. Got {sources!r}.")
-    rule_named(rule)
+    break_down_dest = _chosen("dest", dest, DESTINATIONS)
+    components_of = _chosen("sources", sources, _SOURCES)
+    mlp_rule = rule_named(rule)
+    if top_k < 1:
+        raise InputError(f"`top_k` must be at least 1. Got {top_k}.")
     cache = as_cache(cache, model)
-    target = logit_target(cache, answers, wrong_answers=wrong_answers, pos=pos)
+    target = as_target(cache, answers, wrong_answers, pos)
     if check:
         ensure_checked(cache)
-    components = _SOURCES[sources](cache.weights)
-    return _DESTINATIONS[dest](cache, target, components, rule)
+    pieces = break_down_dest(cache, target, components_of(cache.weights), mlp_rule, top_k)
+    axes = {"token": target.labels, "batch": tuple(map(str, range(len(target.pos)))), **pieces.axes}
+    return Breakdown(pieces.values, axes, pieces.totals, pieces.constants, target, prompt_texts(cache))
+
+
+_SOURCES: dict[str, Callable[[ModelWeights], Components]] = {"layers": layer_components, "heads": head_components}
+
+
+def _chosen(argument: str, name: str, choices: Mapping[str, T]) -> T:
+    try:
+        return choices[name]
+    except KeyError:
+        raise InputError(f"`{argument}` must be one of {', '.join(map(repr, choices))}. Got {name!r}.") from None
 
 
 def dla_attn_head_breakdown_source_component(
-    cache: Any, model: Any, answers: Answers, *, wrong_answers: Answers | None = None, pos: Positions = None
+    cache: Any, model: Any, answers: Answers | Target, *, wrong_answers: Answers | None = None, pos: Positions = None
 ) -> Float[Tensor, "token batch dest_l dest_h src_pos src_comp"]:
     """Each head's contribution to each answer, by source position and source component.
 
@@ -186,7 +217,7 @@ def dla_attn_head_breakdown_source_component(
 
 
 def dla_mlp_breakdown_source_component(
-    cache: Any, model: Any, answers: Answers, *, wrong_answers: Answers | None = None, pos: Positions = None
+    cache: Any, model: Any, answers: Answers | Target, *, wrong_answers: Answers | None = None, pos: Positions = None
 ) -> Float[Tensor, "token batch dest_l src_comp"]:
     """Each MLP's contribution to each answer, by source component at the same position.
 
@@ -197,122 +228,3 @@ def dla_mlp_breakdown_source_component(
         torch.Size([1, 1, 30, 61])
     """
     return break_down(cache, model, answers, "mlps", wrong_answers=wrong_answers, pos=pos).values
-
-
-def _break_down_heads(cache: ActivationCache, target: Target, components: Components, rule: str) -> Breakdown:
-    weights = cache.weights
-    layers = range(weights.n_layers)
-    prompts = torch.arange(len(target.pos), device=target.direction.device)
-    directions, totals = [], []
-    constants: dict[str, list[Tensor]] = {}
-    for index, layer in enumerate(weights.layers):
-        attention = layer.attention
-        group = weights.n_heads // attention.W_V.shape[0]
-        at_z = einsum(target.direction, attention.W_O, "b token d_model, head d_head d_model -> token b head d_head")
-        z = cache.batched("z", index)[prompts, target.pos]
-        totals.append(einsum(at_z, z, "token b head d_head, b head d_head -> token b head"))
-        at_value = rearrange(at_z, "token b (kv group) d_head -> token b kv group d_head", group=group)
-        pulled = einsum(at_value, attention.W_V, "token b kv g d_head, kv d_model d_head -> token b kv g d_model")
-        pulled = rearrange(pulled, "token b kv g d_model -> token b (kv g) d_model")
-        directions.append(pull_back_norm(pulled, attention.norm))
-        attended = cache.batched("pattern", index)[prompts, :, target.pos].sum(-1)
-        if attention.norm.bias is not None:
-            constants.setdefault("ln1.b", []).append(attended * (pulled @ attention.norm.bias))
-        if attention.b_V is not None:
-            b_V = repeat(attention.b_V, "kv d_head -> (kv group) d_head", group=group)
-            constants.setdefault("b_V", []).append(attended * (at_z * b_V).sum(-1))
-    pattern = torch.stack([cache.batched("pattern", index)[prompts, :, target.pos] for index in layers])
-    scale = torch.stack([cache.batched("scale", index, "ln1")[..., 0] for index in layers])
-    # The large contraction comes before pattern and scale, which only weight its results: the other way round it would
-    # need a [head, src_pos, d_model] tensor.
-    values = _contract_prefixes(
-        "token b layer head d_model, src_comp b src_pos d_model -> token b layer head src_pos src_comp",
-        torch.stack(directions, dim=2),
-        component_outputs(cache, components),
-        components.before_attention,
-    )
-    values *= rearrange(pattern, "layer b head src_pos -> b layer head src_pos 1")
-    values /= rearrange(scale, "layer b src_pos -> b layer 1 src_pos 1")
-    return Breakdown(
-        values=values,
-        axes={
-            "token": target.labels,
-            "batch": tuple(map(str, range(len(prompts)))),
-            "dest_l": tuple(f"L{index}" for index in layers),
-            "dest_h": tuple(f"H{head}" for head in range(weights.n_heads)),
-            "src_pos": tuple(map(str, range(pattern.shape[-1]))),
-            "src_comp": components.labels,
-        },
-        totals=torch.stack(totals, dim=2),
-        constants={name: torch.stack(parts, dim=2) for name, parts in constants.items()},
-        target=target,
-    )
-
-
-def _break_down_mlps(cache: ActivationCache, target: Target, components: Components, rule: str) -> Breakdown:
-    weights = cache.weights
-    if not weights.has_mlp:
-        raise InputError(f"Model {weights.name} has only attention, so there are no MLPs to break down.")
-    layers = range(weights.n_layers)
-    prompts = torch.arange(len(target.pos), device=target.direction.device)
-    directions, totals = [], []
-    constants: dict[str, list[Tensor]] = {}
-    for index, layer in enumerate(weights.layers):
-        mlp = layer.mlp
-        assert mlp is not None
-        pre = cache.batched("pre", index)[prompts, target.pos]
-        gated = mlp.W_gate is not None
-        pre_linear = cache.batched("pre_linear", index)[prompts, target.pos] if gated else None
-        neurons = linearise_mlp(mlp, rule_named(rule), pre, pre_linear)
-        # Tokens lead, so that the neurons' [batch d_mlp] broadcasts.
-        direction = rearrange(target.direction, "b token d_model -> token b d_model")
-        pulled, parts = pull_back_mlp(direction, mlp, neurons)
-        scale = cache.batched("scale", index, "ln2")[prompts, target.pos]
-        directions.append(pull_back_norm(pulled, mlp.norm) / scale)
-        totals.append((direction * cache.batched("mlp_out", index)[prompts, target.pos]).sum(-1))
-        for name, part in parts.items():
-            constants.setdefault(name, []).append(part)
-    values = _contract_prefixes(
-        "token b layer d_model, src_comp b d_model -> token b layer src_comp",
-        torch.stack(directions, dim=2),
-        component_outputs(cache, components)[:, prompts, target.pos],
-        components.before_mlp,
-    )
-    return Breakdown(
-        values=values,
-        axes={
-            "token": target.labels,
-            "batch": tuple(map(str, range(len(prompts)))),
-            "dest_l": tuple(f"L{index}MLP" for index in layers),
-            "src_comp": components.labels,
-        },
-        totals=torch.stack(totals, dim=2),
-        constants={name: torch.stack(parts, dim=2) for name, parts in constants.items()},
-        target=target,
-    )
-
-
-def _contract_prefixes(
-    pattern: str, directions: Tensor, outputs: Tensor, before: tuple[int, ...], layers_at_once: int = 5
-) -> Tensor:
-    """Every layer's directions (axis 2) with the outputs written before that layer; the other sources are zero.
-
-    A few layers go together, with the sources of the last of them: fewer wasted products than all layers at once, and
-    larger ones than layer by layer.
-    """
-    blocks = []
-    for start in range(0, len(before), layers_at_once):
-        counts = torch.tensor(before[start : start + layers_at_once], device=outputs.device)
-        n_sources = int(counts[-1])
-        block = einsum(directions[:, :, start : start + layers_at_once], outputs[:n_sources], pattern)
-        written = torch.arange(n_sources, device=outputs.device) < counts[:, None]
-        written = written.view(len(counts), *[1] * (block.ndim - 4), n_sources)
-        blocks.append(torch.nn.functional.pad(block * written, (0, len(outputs) - n_sources)))
-    return torch.cat(blocks, dim=2)
-
-
-_DESTINATIONS: dict[str, Callable[[ActivationCache, Target, Components, str], Breakdown]] = {
-    "heads": _break_down_heads,
-    "mlps": _break_down_mlps,
-}
-_SOURCES = {"layers": layer_components, "heads": head_components}

@@ -17,10 +17,11 @@ from einops import einsum, repeat
 from torch import Tensor
 
 from recursive_dla.activations import activation
-from recursive_dla.adapters import MLP, Attention, Norm
 from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import CacheError
+from recursive_dla.inputs import mlp_stream, neuron_inputs, norm_scale
 from recursive_dla.linear import apply_norm, pull_back_norm
+from recursive_dla.weights import Attention, Layer, Norm
 
 # Largest error relative to the size of what is summed. float64 leaves room for norms that Hugging Face's models compute
 # in float32 whatever their dtype.
@@ -82,7 +83,7 @@ def check(cache: ActivationCache) -> CheckReport:
         Identity(layer, name, statement, value)
         for (layer, name, statement, _), value in zip(errors, values, strict=True)
     )
-    report = CheckReport(identities, TOLERANCE[cache.batched("resid_post", 0).dtype])
+    report = CheckReport(identities, TOLERANCE[cache["resid_post", 0].dtype])
     if report.failed:
         layer, name, statement, error = report.failed[0]
         problem = "is not finite" if error != error else f"is off by {error:.1e} (relative)"
@@ -112,15 +113,14 @@ def _versions(cache: ActivationCache) -> int | None:
 
 def _check_shapes(cache: ActivationCache) -> None:
     weights = cache.weights
-    n_cached = sum(name.endswith("hook_resid_post") for name in cache.cache_dict)
+    n_cached = len({name.split(".")[1] for name in cache.cache_dict if name.startswith("blocks.")})
     embed = cache.batched("embed")
-    scale = cache.batched("scale")
     pattern = cache.batched("pattern", 0)
     found = {
         "layers": (n_cached, weights.n_layers),
         "d_model": (embed.shape[-1], weights.d_model),
         "heads": (pattern.shape[-3], weights.n_heads),
-        "positions": (pattern.shape[-1], scale.shape[-2]),
+        "positions": (pattern.shape[-1], embed.shape[-2]),
     }
     for what, (got, expected) in found.items():
         if got != expected:
@@ -139,57 +139,46 @@ def _identities(cache: ActivationCache) -> Iterator[tuple[int | None, str, str, 
     weights = cache.weights
     written = [cache.batched("embed")] + ([cache.batched("pos_embed")] if weights.has_pos_embed else [])
     for index, layer in enumerate(weights.layers):
-        stream, attn_out = cache.batched("resid_pre", index), cache.batched("attn_out", index)
+        stream, after = cache.batched("resid_pre", index), cache.batched("resid_post", index)
         yield index, "hook_resid_pre", "resid_pre = what was written before", _vector_error(stream, *written)
-        after_mlp = cache.batched("resid_post", index)
-        written = [after_mlp]
-        for name, statement, error in _attention_identities(cache, index, layer.attention, stream, attn_out):
+        for name, statement, error in _layer_identities(cache, index, layer, stream, after):
             yield index, name, statement, error
-        if layer.mlp is None:
-            yield (
-                index,
-                "hook_resid_post",
-                "resid_post = resid_pre + attn_out",
-                _vector_error(after_mlp, stream, attn_out),
-            )
-            continue
-        middle, mlp_out = cache.batched("resid_mid", index), cache.batched("mlp_out", index)
-        yield index, "hook_resid_mid", "resid_mid = resid_pre + attn_out", _vector_error(middle, stream, attn_out)
-        for name, statement, error in _mlp_identities(cache, index, layer.mlp, middle, mlp_out):
-            yield index, name, statement, error
-        yield index, "hook_resid_post", "resid_post = resid_mid + mlp_out", _vector_error(after_mlp, middle, mlp_out)
-
-    scale = cache.batched("scale")
-    yield (
-        None,
-        "ln_final.hook_scale",
-        "scale = the norm's of the stream",
-        _scale_error(after_mlp, scale, weights.final_norm),
-    )
+        written = [after]
+    if weights.final_norm is not None:
+        error = _scale_error(after, norm_scale(cache, weights.final_norm), weights.final_norm)
+        yield None, "ln_final.hook_scale", _SCALE, error
     for name in ("unembed.hook_out", "hook_unembed"):
         if name in cache.cache_dict:
-            step = max(1, weights.d_vocab // 16)
-            read = apply_norm(after_mlp, weights.final_norm, scale)
-            if weights.final_norm.bias is not None:
-                read = read + weights.final_norm.bias
-            logits = read @ weights.W_U[:, ::step]
-            if weights.b_U is not None:
-                logits = logits + weights.b_U[::step]
-            cached = cache.batched(name)[..., ::step]
-            yield (
-                None,
-                name,
-                "logits = norm(resid_post) W_U + b_U",
-                _worst((logits - cached).norm(dim=-1), cached.norm(dim=-1)),
-            )
+            yield None, name, "logits = norm(resid_post) W_U + b_U", _logits_error(cache, after, cache.batched(name))
             break
+
+
+_SCALE = "scale = the norm's of the stream"
+
+
+def _layer_identities(
+    cache: ActivationCache, index: int, layer: Layer, stream: Tensor, after: Tensor
+) -> Iterator[tuple[str, str, Tensor]]:
+    attn_out = cache.batched("attn_out", index)
+    yield from _attention_identities(cache, index, layer.attention, stream, attn_out)
+    if layer.mlp is None:
+        yield "hook_resid_post", "resid_post = resid_pre + attn_out", _vector_error(after, stream, attn_out)
+        return
+    mlp_out = cache.batched("mlp_out", index)
+    if not layer.parallel:
+        middle = cache.batched("resid_mid", index)
+        yield "hook_resid_mid", "resid_mid = resid_pre + attn_out", _vector_error(middle, stream, attn_out)
+    yield from _mlp_identities(cache, index, layer, mlp_out)
+    error = _vector_error(after, stream, attn_out, mlp_out)
+    yield "hook_resid_post", "resid_post = resid_pre + attn_out + mlp_out", error
 
 
 def _attention_identities(
     cache: ActivationCache, index: int, attention: Attention, stream: Tensor, attn_out: Tensor
 ) -> Iterator[tuple[str, str, Tensor]]:
-    scale = cache.batched("scale", index, "ln1")
-    yield "ln1.hook_scale", "scale = the norm's of the stream", _scale_error(stream, scale, attention.norm)
+    scale = norm_scale(cache, attention.norm)
+    if attention.norm is not None:
+        yield f"{attention.norm.name}.hook_scale", _SCALE, _scale_error(stream, scale, attention.norm)
     z = cache.batched("z", index)
     pattern = cache.batched("pattern", index)
     kv_heads, _, d_head = attention.W_V.shape
@@ -202,39 +191,54 @@ def _attention_identities(
     size = einsum(pattern.abs(), values.abs(), "b head query key, b key head -> b query head") + z.norm(dim=-1)
     yield "attn.hook_z", "z = A v", _worst(mixed - z @ direction, size)
 
-    direction = _direction(attn_out.shape[-1], attn_out)
-    written = einsum(z, attention.W_O @ direction, "b pos head d_head, head d_head -> b pos")
+    direction, g = _before_norm(cache, attention.out_norm, attn_out)
+    if attention.out_norm is None:
+        written = einsum(z, attention.W_O @ direction, "b pos head d_head, head d_head -> b pos")
+    else:
+        written = einsum(z, attention.W_O, g, "b pos head d_head, head d_head d_model, b pos d_model -> b pos")
     if attention.b_O is not None:
-        written = written + attention.b_O @ direction
+        written = written + g @ attention.b_O
     yield "hook_attn_out", "attn_out = z W_O + b_O", _worst(written - attn_out @ direction, attn_out.norm(dim=-1))
 
 
 def _mlp_identities(
-    cache: ActivationCache, index: int, mlp: MLP, middle: Tensor, mlp_out: Tensor
+    cache: ActivationCache, index: int, layer: Layer, mlp_out: Tensor
 ) -> Iterator[tuple[str, str, Tensor]]:
-    scale = cache.batched("scale", index, "ln2")
-    yield "ln2.hook_scale", "scale = the norm's of the stream", _scale_error(middle, scale, mlp.norm)
-    pre = cache.batched("pre", index)
-    direction = _direction(pre.shape[-1], pre)
-    inputs = [("pre", pre, mlp.W_in, mlp.b_in)]
-    post = activation(mlp.activation).function(pre)
-    if mlp.W_gate is not None:
-        up = cache.batched("pre_linear", index)
-        inputs = [("pre", pre, mlp.W_gate, mlp.b_gate), ("pre_linear", up, mlp.W_in, mlp.b_in)]
-        post = post * up
-    for name, cached, weight, bias in inputs:
-        computed = _through_norm(middle, scale, mlp.norm, (weight @ direction)[None])[..., 0]
-        if bias is not None:
-            computed = computed + bias @ direction
-        yield (
-            f"mlp.hook_{name}",
-            f"{name} = norm(resid_mid) W + b",
-            _worst(computed - cached @ direction, cached.norm(dim=-1)),
-        )
-    direction = _direction(mlp_out.shape[-1], mlp_out)
-    written = post @ (mlp.W_out @ direction)
+    mlp = layer.mlp
+    assert mlp is not None
+    stream, scale = mlp_stream(cache, index, layer), norm_scale(cache, mlp.norm)
+    if mlp.norm is not None and mlp.norm is not layer.attention.norm:
+        yield f"{mlp.norm.name}.hook_scale", _SCALE, _scale_error(stream, scale, mlp.norm)
+    inputs = neuron_inputs(cache, index, layer)
+    if mlp.router is None:
+        bank = mlp.neurons
+        pairs = [("pre", inputs[0].pre, bank.W_in, bank.b_in)]
+        if bank.W_gate is not None and inputs[0].pre_linear is not None:
+            pairs = [
+                ("pre", inputs[0].pre, bank.W_gate, bank.b_gate),
+                ("pre_linear", inputs[0].pre_linear, bank.W_in, bank.b_in),
+            ]
+        for name, cached, weight, bias in pairs:
+            direction = _direction(cached.shape[-1], cached)
+            computed = _through_norm(stream, scale, mlp.norm, (weight @ direction)[None])[..., 0]
+            if bias is not None:
+                computed = computed + bias @ direction
+            error = _worst(computed - cached @ direction, cached.norm(dim=-1))
+            yield f"mlp.hook_{name}", f"{name} = norm(stream) W + b", error
+    direction, g = _before_norm(cache, mlp.out_norm, mlp_out)
+    written = torch.zeros_like(mlp_out[..., 0])
+    for bank, (pre, pre_linear, routing) in zip(mlp.banks, inputs, strict=True):
+        post = activation(mlp.activation).function(pre)
+        if pre_linear is not None:
+            post = post * pre_linear
+        if routing is not None:
+            post = post * routing[..., None]
+        if mlp.out_norm is None:
+            written = written + post @ (bank.W_out @ direction)
+        else:
+            written = written + (post @ bank.W_out * g).sum(-1)
     if mlp.b_out is not None:
-        written = written + mlp.b_out @ direction
+        written = written + g @ mlp.b_out
     yield (
         "hook_mlp_out",
         "mlp_out = act(pre) W_out + b_out",
@@ -242,10 +246,31 @@ def _mlp_identities(
     )
 
 
-def _through_norm(x: Tensor, scale: Tensor, norm: Norm, directions: Tensor) -> Tensor:
+def _logits_error(cache: ActivationCache, stream: Tensor, cached: Tensor) -> Tensor:
+    """At some sixteen tokens of the vocabulary."""
+    weights = cache.weights
+    step = max(1, weights.d_vocab // 16)
+    read = apply_norm(stream, weights.final_norm, norm_scale(cache, weights.final_norm))
+    if weights.final_norm is not None and weights.final_norm.bias is not None:
+        read = read + weights.final_norm.bias
+    logits = read @ weights.W_U[:, ::step].to(read.dtype)
+    if weights.b_U is not None:
+        logits = logits + weights.b_U[::step]
+    return _worst((logits - cached[..., ::step]).norm(dim=-1), cached[..., ::step].norm(dim=-1))
+
+
+def _before_norm(cache: ActivationCache, norm: Norm | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """A direction that reads a sublayer's output, and the same before the norm it ends in, at every position."""
+    direction = _direction(like.shape[-1], like)
+    if norm is None:
+        return direction, direction
+    return direction, pull_back_norm(direction, norm) / norm_scale(cache, norm)
+
+
+def _through_norm(x: Tensor, scale: Tensor, norm: Norm | None, directions: Tensor) -> Tensor:
     """``N(x)`` read along each of ``directions [n, d_model]``: ``[..., n]``."""
     read = x @ pull_back_norm(directions, norm).mT / scale
-    return read if norm.bias is None else read + directions @ norm.bias
+    return read if norm is None or norm.bias is None else read + directions @ norm.bias
 
 
 def _direction(size: int, like: Tensor) -> Tensor:

@@ -164,6 +164,25 @@ def _device(name: str) -> Any:
     return torch.device(name)
 
 
+@app.command(epilog="Example: recursive-dla view mary.json")
+def view(
+    file: Annotated[
+        Path, typer.Argument(help="A graph: FILE.html or FILE.json, as trace --out writes it.", show_default=False)
+    ],
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 for any that is free.")] = 0,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")
+    ] = True,
+) -> None:
+    """Explore a saved graph in the browser.
+
+    Serves the one page on this machine only (127.0.0.1), until Ctrl-C.
+    """
+    from recursive_dla.serve import view as serve
+
+    serve(file, port=port, open_browser=open_browser, say=typer.echo)
+
+
 def main() -> None:
     """Run the command line; bad input ends in one line on stderr and exit status 2."""
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from recursive_dla.adapters import ModelWeights
+from recursive_dla.weights import ModelWeights
 
 
 class Component(NamedTuple):
@@ -32,12 +32,15 @@ class Components:
     Attributes:
         all: The components.
         before_attention: For each layer, how many of them are written before its attention reads the stream.
-        before_mlp: For each layer, how many before its MLP does (empty for attention-only models).
+        before_mlp: For each layer, how many before its MLP does (empty for attention-only models); as many as for the
+            attention in a parallel block.
+        mlp_places: For each layer, the place of its MLP.
     """
 
     all: tuple[Component, ...]
     before_attention: tuple[int, ...]
     before_mlp: tuple[int, ...]
+    mlp_places: tuple[int, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ def _components(weights: ModelWeights, split_heads: bool) -> Components:
     found = [Component("embed", "embed", -1, -1)]
     if weights.has_pos_embed:
         found.append(Component("pos_embed", "pos_embed", -1, -1))
-    before_attention, before_mlp = [], []
+    before_attention, before_mlp, mlp_places = [], [], []
     for index, layer in enumerate(weights.layers):
         before_attention.append(len(found))
         if split_heads:
@@ -75,6 +78,7 @@ def _components(weights: ModelWeights, split_heads: bool) -> Components:
         else:
             found.append(Component(f"{index}_attn_out", "attn", index, -1))
         if layer.mlp is not None:
-            before_mlp.append(len(found))
+            before_mlp.append(before_attention[-1] if layer.parallel else len(found))
+            mlp_places.append(len(found))
             found.append(Component(f"{index}_mlp_out", "mlp", index, -1))
-    return Components(tuple(found), tuple(before_attention), tuple(before_mlp))
+    return Components(tuple(found), tuple(before_attention), tuple(before_mlp), tuple(mlp_places))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
+from recursive_dla.files import replacing
 from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
 
 FORMAT = "recursive_dla.attribution_graph"
@@ -23,6 +22,15 @@ VERSION = 1
 MAX_PAGE_EDGES = 200_000
 
 _NODE_FIELDS = {"id": str, "kind": str, "component": str, "layer": int, "head": int, "pos": int}
+_METADATA_FIELDS = {
+    "model": str,
+    "n_layers": int,
+    "n_heads": int,
+    "value": float,
+    "completeness_error": float,
+    "rule": str,
+    "generator": str,
+}
 _NODE_NUMBERS = ("attribution", "rest_in", "rest_out")
 
 
@@ -68,23 +76,8 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         InputError: The file cannot be written; nothing is left behind.
     """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-        # The temporary file is private; give it the permissions a plain open() would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with replacing(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
 
 
 def metadata_document(metadata: GraphMetadata) -> dict[str, Any]:
@@ -163,7 +156,7 @@ def load(path: Path) -> AttributionGraph:
         raise InputError(f"{str(path)!r} cannot be read: {reason}.") from error
     try:
         return _graph(json.loads(text))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{str(path)!r} does not hold an attribution graph: {reason}.") from error
 
@@ -197,23 +190,54 @@ def _graph(document: dict[str, Any]) -> AttributionGraph:
 
 def _metadata(document: dict[str, Any]) -> GraphMetadata:
     fields = {name: value for name, value in document.items() if name != "prompt"}
+    tokens = tuple(
+        Token(
+            pos=_checked(token["pos"], int),
+            token_id=_optional(token["token_id"], int),
+            text=_checked(token["text"], str),
+        )
+        for token in fields.pop("tokens")
+    )
+    target = fields.pop("target")
+    pruning = fields.pop("pruning")
+    if pruning is not None and not isinstance(pruning, dict):
+        raise ValueError(f"expected an object or null for `pruning`, got {pruning!r}")
+    checked = {name: _checked(fields.pop(name), kind) for name, kind in _METADATA_FIELDS.items()}
+    if fields:
+        raise ValueError(f"`metadata` has the unknown field {next(iter(fields))!r}")
     return GraphMetadata(
-        **{
-            **fields,
-            "tokens": tuple(Token(**token) for token in document["tokens"]),
-            "target": GraphTarget(**document["target"]),
-        }
+        tokens=tokens,
+        target=GraphTarget(
+            label=_checked(target["label"], str),
+            answer=_optional(target["answer"], str),
+            wrong_answer=_optional(target["wrong_answer"], str),
+            pos=_checked(target["pos"], int),
+        ),
+        pruning=pruning,
+        **checked,
     )
 
 
+def _optional(value: Any, kind: type) -> Any:
+    return None if value is None else _checked(value, kind)
+
+
 def _checked(value: Any, kind: type) -> Any:
+    if kind is float:
+        return float(_numbers([value], np.dtype(np.float64))[0])
     if type(value) is not kind:
         raise ValueError(f"expected {kind.__name__}, got {value!r}")
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise ValueError(f"the integer {value} is out of range")
     return value
 
 
 def _numbers(values: Iterable[Any], dtype: np.dtype) -> np.ndarray:
     numbers = list(values)
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+    if not all(type(number) in (int, float) for number in numbers):
         raise ValueError("a weight or attribution is not a finite number")
-    return np.array(numbers, dtype=dtype)
+    with np.errstate(over="ignore"):
+        array = np.array(numbers, dtype=np.float64).astype(dtype)
+    if not np.isfinite(array).all():
+        raise ValueError("a weight or attribution is not a finite number")
+    return array

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
 
+    from recursive_dla.figures.style import ThemeName
+
 
 @dataclass(frozen=True)
 class Token:
@@ -29,10 +31,10 @@ class Token:
 
 @dataclass(frozen=True)
 class GraphTarget:
-    """What a graph explains: an answer, perhaps less a wrong one, at a position."""
+    """What a graph explains: an answer, perhaps less a wrong one, or a direction (neither), at a position."""
 
     label: str
-    answer: str
+    answer: str | None
     wrong_answer: str | None
     pos: int
 
@@ -208,11 +210,14 @@ class AttributionGraph:
 
         return load(Path(path))
 
-    def figure(self, max_edges: int = 150) -> go.Figure:
-        """The graph as a plotly picture, layer over token; of large graphs the strongest edges."""
+    def figure(self, max_edges: int = 150, theme: ThemeName = "light") -> go.Figure:
+        """The graph as a plotly picture, layer over token; of large graphs the strongest edges.
+
+        See :func:`recursive_dla.figures.graph_figure`, and :mod:`recursive_dla.figures` for others.
+        """
         from recursive_dla.figures import graph_figure
 
-        return graph_figure(self, max_edges=max_edges)
+        return graph_figure(self, max_edges=max_edges, theme=theme)
 
     def __str__(self) -> str:
         meta = self.metadata
@@ -228,3 +233,9 @@ class AttributionGraph:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from recursive_dla.display import graph_html
+
+        return graph_html(self)

@@ -1,4 +1,4 @@
-"""Activation names: shorthand such as ``("pattern", 3)`` to TransformerLens's full hook names."""
+"""Activation names: shorthand such as ``("pattern", 3)`` to TransformerLens's full hook names, and what names mean."""
 
 from __future__ import annotations
 
@@ -53,3 +53,50 @@ def activation_name(name: str, layer: int | None = None, sublayer: str | None = 
         sublayer = "ln_final" if not sublayer else f"ln_final.{sublayer}"
     prefix = "" if layer is None else f"blocks.{layer}."
     return f"{prefix}{sublayer + '.' if sublayer else ''}hook_{name}"
+
+
+def without_layer(name: str) -> str:
+    """A full name with its block left out: what the activations of all layers have in common.
+
+    Example:
+        >>> without_layer("blocks.12.attn.hook_pattern")
+        'attn.hook_pattern'
+    """
+    return name.split(".", 2)[2] if name.startswith("blocks.") else name
+
+
+def is_second_name(name: str) -> bool:
+    """Whether this is one of the further names under which a bridge caches an activation once more."""
+    return name.endswith(_SECOND_NAMES)
+
+
+def is_for_attribution(name: str, neurons: bool = True) -> bool:
+    """Whether attribution needs the activation of this full name.
+
+    That is what every component wrote, the residual stream, attention patterns and ``z``, norm scales and how experts
+    were chosen; with ``neurons``, the MLPs' pre-activations too, which their output is a function of.
+    """
+    name = without_layer(name)
+    if name in _FOR_ATTRIBUTION or (neurons and name in _OF_NEURONS):
+        return True
+    # Scales of the norms of the residual stream, not of those inside the attention.
+    return name.endswith(".hook_scale") and name.count(".") == 1
+
+
+_SECOND_NAMES = (".hook_in", ".hook_out", ".hook_hidden_states")
+_FOR_ATTRIBUTION = frozenset(
+    {
+        "embed.hook_in",
+        "hook_embed",
+        "hook_pos_embed",
+        "hook_resid_pre",
+        "hook_resid_mid",
+        "hook_resid_post",
+        "hook_attn_out",
+        "hook_mlp_out",
+        "attn.hook_z",
+        "attn.hook_pattern",
+        "mlp.hook_expert_indices",
+    }
+)
+_OF_NEURONS = frozenset({"mlp.hook_pre", "mlp.hook_pre_linear"})

@@ -22,16 +22,17 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.adapters import Attention
 from recursive_dla.cache import ActivationCache
 from recursive_dla.components import Components
+from recursive_dla.inputs import neuron_inputs, norm_scale
 from recursive_dla.linear import linearise_mlp, pull_back_mlp, pull_back_norm
 from recursive_dla.rules import Rule
 from recursive_dla.targets import Target
+from recursive_dla.weights import Attention
 
 
 class EdgeBlock(NamedTuple):
-    """Edges of one layer's destinations at ``dest_pos`` from all earlier components.
+    """Edges of one layer's destinations at ``dest_pos`` from all components written before.
 
     Attributes:
         dest_pos: The positions of the destinations.
@@ -51,8 +52,7 @@ class Swept(NamedTuple):
     Attributes:
         kind: ``"logit"``, ``"mlp"`` or ``"head"``.
         layer: The layer; ``n_layers`` for the logit.
-        first: The place of the first destination among the components, all of those before it being sources;
-            ``len(components)`` for the logit.
+        first: The place of the first destination among the components; ``len(components)`` for the logit.
         dest_pos: The positions of the destinations.
         attribution: Of each destination; logits.
         constants: By name, on the same axes.
@@ -99,33 +99,20 @@ def sweep(
     key_blocks = [(keys, outputs[:, :, keys.start : keys.stop].contiguous()) for keys in _blocks(g.shape[1])]
     leaves: dict[int, Tensor] = {}
     yield _logit(target, components, outputs)
-    for index in reversed(range(weights.n_layers)):
+    for index in reversed(range(target.layer)):
         layer = weights.layers[index]
+        pulled: Tensor | float = 0.0
         if layer.mlp is not None:
-            place = components.before_mlp[index]
-            pre_linear = None if layer.mlp.W_gate is None else cache.batched("pre_linear", index)
-            neurons = linearise_mlp(layer.mlp, rule, cache.batched("pre", index), pre_linear)
-            pulled, constants = pull_back_mlp(g, layer.mlp, neurons)
-            pulled = pull_back_norm(pulled, layer.mlp.norm) / cache.batched("scale", index, "ln2")
-            everywhere = range(g.shape[1])
-            weight = einsum(pulled, outputs[:place], "b pos d_model, src_comp b pos d_model -> b pos src_comp")
-            yield Swept(
-                kind="mlp",
-                layer=index,
-                first=place,
-                dest_pos=everywhere,
-                attribution=_dot(g, outputs[place])[:, None],
-                constants={name: constant[:, None] for name, constant in constants.items()},
-                edges=(EdgeBlock(everywhere, None, weight[:, None]),),
-            )
-            g = g + pulled
-        place = components.before_attention[index]
+            pulled, swept = _mlp(cache, index, g, components, outputs, rule)
+            yield swept
+        # The heads of a parallel block are read by what reads its MLP, but not by the MLP itself.
+        at_heads = g if layer.parallel else g + pulled
         if layer.attention.b_O is not None:
-            bias_place = place + weights.n_heads
-            leaves[bias_place] = _dot(g, outputs[bias_place])
-        through_heads, swept = _heads(cache, index, g, components, key_blocks)
+            place = components.before_attention[index] + weights.n_heads
+            leaves[place] = _dot(at_heads, outputs[place])
+        through_heads, swept = _heads(cache, index, at_heads, components, key_blocks)
         yield swept
-        g = g + through_heads
+        g = g + pulled + through_heads
     for place, component in enumerate(components.all):
         if component.layer < 0:
             leaves[place] = _dot(g, outputs[place])
@@ -135,15 +122,43 @@ def sweep(
 def _logit(target: Target, components: Components, outputs: Tensor) -> Swept:
     pos = int(target.pos[0])
     here = range(pos, pos + 1)
-    weight = einsum(target.direction[:, 0], outputs[:, :, pos], "b d_model, src_comp b d_model -> b src_comp")
+    n_layers = len(components.before_attention)
+    written = len(components) if target.layer == n_layers else components.before_attention[target.layer]
+    weight = einsum(target.direction[:, 0], outputs[:written, :, pos], "b d_model, src_comp b d_model -> b src_comp")
     return Swept(
         kind="logit",
-        layer=len(components.before_attention),
+        layer=n_layers,
         first=len(components),
         dest_pos=here,
         attribution=target.value[:, :1, None],
         constants={name: constant[:, :1, None] for name, constant in target.constants.items()},
         edges=(EdgeBlock(here, None, weight[:, None, None]),),
+    )
+
+
+def _mlp(
+    cache: ActivationCache, index: int, g: Tensor, components: Components, outputs: Tensor, rule: Rule
+) -> tuple[Float[Tensor, "batch pos d_model"], Swept]:
+    """One layer's MLP: what it pulls back, and its edges."""
+    layer = cache.weights.layers[index]
+    mlp = layer.mlp
+    assert mlp is not None
+    place = components.mlp_places[index]
+    sources = outputs[: components.before_mlp[index]]
+    everywhere = range(g.shape[1])
+    at_output = pull_back_norm(g, mlp.out_norm) / norm_scale(cache, mlp.out_norm)
+    neurons = linearise_mlp(mlp, rule, neuron_inputs(cache, index, layer))
+    pulled, constants = pull_back_mlp(at_output, mlp, neurons)
+    pulled = pull_back_norm(pulled, mlp.norm) / norm_scale(cache, mlp.norm)
+    weight = einsum(pulled, sources, "b pos d_model, src_comp b pos d_model -> b pos src_comp")
+    return pulled, Swept(
+        kind="mlp",
+        layer=index,
+        first=place,
+        dest_pos=everywhere,
+        attribution=_dot(g, outputs[place])[:, None],
+        constants={name: constant[:, None] for name, constant in constants.items()},
+        edges=(EdgeBlock(everywhere, None, weight[:, None]),),
     )
 
 
@@ -153,16 +168,19 @@ def _heads(
     """One layer's heads: what they pull back in all, and their edges."""
     attention = cache.weights.layers[index].attention
     pattern = cache.batched("pattern", index)
-    scale = cache.batched("scale", index, "ln1")
+    scale = norm_scale(cache, attention.norm)
+    g = pull_back_norm(g, attention.out_norm) / norm_scale(cache, attention.out_norm)
     place = components.before_attention[index]
     at_z = einsum(g, attention.W_O, "b query d_model, head d_head d_model -> b head query d_head")
     constants = {}
     attended = pattern.sum(-1)
     if attention.b_V is not None:
         constants["b_V"] = attended * einsum(at_z, _per_head(attention.b_V, at_z), "b h q d_head, h d_head -> b h q")
-    if attention.norm.bias is not None:
+    if attention.norm is not None and attention.norm.bias is not None:
         from_bias = attention.norm.bias @ attention.W_V
-        constants["ln1.b"] = attended * einsum(at_z, _per_head(from_bias, at_z), "b h q d_head, h d_head -> b h q")
+        constants[f"{attention.norm.name}.b"] = attended * einsum(
+            at_z, _per_head(from_bias, at_z), "b h q d_head, h d_head -> b h q"
+        )
     read_at_key = einsum(pattern, at_z, "b head query key, b head query d_head -> b head key d_head")
     z = cache.batched("z", index)
     swept = Swept(

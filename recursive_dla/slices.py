@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Protocol, Union, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,15 +12,26 @@ from torch import Tensor
 
 from recursive_dla.errors import InputError
 
-SliceInput = Union[None, int, slice, tuple[int, int], tuple[int, int, int], Sequence[int], Tensor, np.ndarray, "Slice"]
+
+@runtime_checkable
+class LensSlice(Protocol):
+    """TransformerLens's own ``Slice``."""
+
+    slice: Any
+    mode: str
+
+
+SliceInput = Union[
+    None, int, np.integer, slice, tuple[int | None, ...], Sequence[int], Tensor, np.ndarray, "Slice", LensSlice
+]
 
 
 @dataclass(frozen=True)
 class Slice:
     """An index into one dimension.
 
-    ``input_slice`` may be ``None`` (everything), an int (which drops the dimension), ``(start, stop)``,
-    ``(start, stop, step)`` or a ``slice``, or a list, array or tensor of indices.
+    ``input_slice`` may be ``None`` (everything), an int (which drops the dimension), ``(stop,)``, ``(start, stop)``,
+    ``(start, stop, step)`` or a ``slice``, or a list, array or tensor of indices or of one bool for each place.
 
     Examples:
         >>> Slice((1, 3)).apply(torch.arange(5))
@@ -49,7 +60,11 @@ class Slice:
         return "empty" if index == slice(None) else "slice"
 
     def apply(self, tensor: Tensor, dim: int = 0) -> Tensor:
-        """``tensor`` indexed along ``dim``; an int drops that dimension."""
+        """``tensor`` indexed along ``dim``; an int drops that dimension.
+
+        Raises:
+            InputError: An index out of range, or bools that are not one for each place.
+        """
         index = self._index  # type: ignore[attr-defined]
         if isinstance(index, Tensor):
             index = index.to(tensor.device)
@@ -72,6 +87,10 @@ class Slice:
             return self._index.cpu().numpy()  # type: ignore[attr-defined]
         return self.apply(torch.arange(max_ctx)).numpy()
 
+    def kept(self) -> Slice:
+        """The same slice, but an int keeps its dimension, with size 1."""
+        return Slice([self._index]) if self.mode == "int" else self  # type: ignore[attr-defined]
+
     def __repr__(self) -> str:
         return f"Slice({self.input_slice!r})"
 
@@ -80,20 +99,36 @@ def _as_index(given: SliceInput) -> int | slice | Tensor:
     if given is None:
         return slice(None)
     if isinstance(given, slice):
-        return given
+        return _checked(given)
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
         return int(given)
     if isinstance(given, tuple):
-        if len(given) not in (2, 3):
+        if len(given) not in (1, 2, 3):
             raise InputError(
-                f"A tuple slice is (start, stop) or (start, stop, step). Got {given!r}; use a list for indices."
+                "A tuple slice is (stop,), (start, stop) or (start, stop, step)."
+                f" Got {given!r}; use a list for indices."
             )
-        return slice(*given)
+        return _checked(slice(*given))
     if isinstance(given, (list, range, np.ndarray, Tensor)):
         index = torch.as_tensor(given if isinstance(given, (np.ndarray, Tensor)) else list(given))
         if index.numel() == 0:
             index = index.long()
-        if index.is_floating_point() or index.dtype == torch.bool or index.ndim > 1:
-            raise InputError(f"Indices must be a flat sequence of integers. Got {given!r}.")
+        if index.is_floating_point() or index.is_complex() or index.ndim > 1:
+            raise InputError(f"Indices must be a flat sequence of integers, or of bools. Got {given!r}.")
+        if index.dtype == torch.bool:
+            if index.ndim == 0:
+                raise InputError(f"A slice of bools needs one for each place. Got {given!r}.")
+            return index
         return int(index) if index.ndim == 0 else index.long()
+    if isinstance(given, LensSlice):
+        return _as_index(given.slice)
     raise InputError(f"A slice is None, an int, a tuple, a slice, or indices. Got {type(given).__name__}: {given!r}.")
+
+
+def _checked(given: slice) -> slice:
+    if given.step is not None and given.step < 1:
+        raise InputError(f"The step of a slice must be at least 1. Got {given!r}; for a reversed order give a list.")
+    return given
+
+
+EVERYTHING = Slice()

@@ -1,0 +1,53 @@
+"""The architectures of ``TransformerBridge`` that are supported, each verified against the oracles in tests/.
+
+Most of an architecture is read off TransformerLens's modules: which norms there are, whether MLPs are gated, parallel
+or have experts. An entry here says the rest. To add one: enter it, add a row to ``tests/models.py``, and run the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What cannot be read off the modules.
+
+    Attributes:
+        activation: The MLP's activation, where TransformerLens's config names it wrongly.
+        requires: Attributes of the Hugging Face config that must have these values; other variants of the architecture
+            compute something that the formulas here do not cover.
+    """
+
+    activation: str | None = None
+    requires: Mapping[str, Any] = field(default_factory=dict)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "BloomForCausalLM": Architecture(
+        activation="gelu_bloom", requires={"apply_residual_connection_post_layernorm": False}
+    ),
+    "GPT2LMHeadModel": Architecture(),
+    "GPTJForCausalLM": Architecture(),
+    "GPTNeoForCausalLM": Architecture(),
+    "GPTNeoXForCausalLM": Architecture(),
+    "Gemma2ForCausalLM": Architecture(),
+    "Gemma3ForCausalLM": Architecture(),
+    "GemmaForCausalLM": Architecture(),
+    "LlamaForCausalLM": Architecture(),
+    "MistralForCausalLM": Architecture(),
+    "MixtralForCausalLM": Architecture(),
+    # Only its largest sizes put norms before the sublayers and embed at the model's width.
+    "OPTForCausalLM": Architecture(requires={"do_layer_norm_before": True}),
+    "Olmo2ForCausalLM": Architecture(),
+    "Phi3ForCausalLM": Architecture(),
+    "PhiForCausalLM": Architecture(),
+    "Qwen2ForCausalLM": Architecture(),
+    "Qwen2MoeForCausalLM": Architecture(),
+    "Qwen3ForCausalLM": Architecture(),
+    "Qwen3MoeForCausalLM": Architecture(),
+    # Models built by TransformerBridge.boot_native, attention-only ones among them.
+    "TransformerLensNative": Architecture(),
+}

@@ -1,0 +1,202 @@
+"""The attribution graph: tokens along the bottom, layers upwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from recursive_dla.figures.style import Theme, ThemeName, escape, layout, signed, theme_named, token_axis, unit_of
+from recursive_dla.labels import token_label
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from recursive_dla.graph import AttributionGraph
+
+# Width and opacity classes of edges: plotly draws one trace per style, so there are few.
+_EDGE_CLASSES = ((0.5, 4.0, 0.9), (0.2, 2.4, 0.7), (0.08, 1.4, 0.5), (0.0, 0.7, 0.35))
+
+
+def graph_frame(graph: AttributionGraph, *, max_edges: int = 150) -> pd.DataFrame:
+    """The strongest edges of a graph, the strongest first.
+
+    Args:
+        graph: Any graph.
+        max_edges: How many edges at most.
+
+    Returns:
+        Columns ``source`` and ``target`` (ids of nodes), ``source_token`` and ``target_token`` (labels such as
+        ``10 ·John``) and ``weight`` in logits; positive raises the answer.
+
+    Raises:
+        InputError: ``max_edges`` is less than 1.
+
+    Example:
+        >>> from recursive_dla.figures import graph_frame
+        >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+        >>> graph_frame(graph, max_edges=50).columns.tolist()
+        ['source', 'target', 'source_token', 'target_token', 'weight']
+    """
+    graph = graph.prune(max_edges=max_edges)
+    ids = graph.nodes["id"].to_numpy()
+    labels = np.array(node_tokens(graph), dtype=object)
+    frame = pd.DataFrame(
+        {
+            "source": ids[graph.edge_source],
+            "target": ids[graph.edge_target],
+            "source_token": labels[graph.edge_source],
+            "target_token": labels[graph.edge_target],
+            "weight": graph.edge_weight,
+        }
+    )
+    order = np.argsort(-np.abs(graph.edge_weight), kind="stable")
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def graph_figure(graph: AttributionGraph, *, max_edges: int = 150, theme: ThemeName = "light") -> go.Figure:
+    """The graph with tokens along the bottom and layers upwards; blue raises the answer, red lowers it.
+
+    Args:
+        graph: Any graph; of a large one its strongest edges are drawn.
+        max_edges: How many.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        InputError: ``max_edges`` is less than 1, an unknown theme.
+
+    Example:
+        >>> from recursive_dla.figures import graph_figure
+        >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+        >>> figure = graph_figure(graph, max_edges=80, theme="dark")
+        >>> len(figure.data[-1].x) == len(graph.prune(max_edges=80).nodes)
+        True
+    """
+    import plotly.graph_objects as go
+
+    colors = theme_named(theme)
+    graph = graph.prune(max_edges=max_edges)
+    meta, nodes = graph.metadata, graph.nodes
+    unit = unit_of(meta.target.answer)
+    x, y = _places(graph)
+    figure = go.Figure([*_edge_traces(graph, x, y, colors), _edge_names(graph, x, y, unit)])
+    size = np.abs(nodes["attribution"].to_numpy(dtype=float))
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            mode="markers",
+            marker={
+                "size": 6 + 20 * np.sqrt(size / max(size.max(initial=0), 1e-12)),
+                "color": np.where(nodes["attribution"] >= 0, colors.raises, colors.lowers),
+                "line": {"color": colors.paper, "width": 1},
+                "opacity": 1,
+            },
+            text=[
+                f"<b>{escape(node)}</b> {escape(token)}<br>{signed(attribution, 4)}{unit}"
+                for node, token, attribution in zip(
+                    nodes["id"], node_tokens(graph), nodes["attribution"].tolist(), strict=True
+                )
+            ],
+            hovertemplate="%{text}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    axis = token_axis([token.text for token in meta.tokens])
+    figure.update_layout(
+        layout(
+            f"{meta.target.label}: {signed(meta.value)}{unit}",
+            f"{meta.model}; the {len(graph.edge_weight)} strongest edges; blue raises, red lowers",
+            colors,
+            width=max(axis.length, 800) + 130,
+            height=700 + axis.room,
+            margin={"l": 90, "r": 40, "t": 80, "b": axis.room},
+            xaxis=axis.settings,
+            yaxis=_layer_axis(graph, colors),
+            hovermode="closest",
+        )
+    )
+    return figure
+
+
+def node_tokens(graph: AttributionGraph) -> list[str]:
+    """The label of each node's token."""
+    texts = [token.text for token in graph.metadata.tokens]
+    return [token_label(pos, texts[pos], 120) for pos in graph.nodes["pos"]]
+
+
+def _layer_axis(graph: AttributionGraph, theme: Theme) -> dict[str, object]:
+    n_layers = graph.metadata.n_layers
+    used = sorted({layer for layer in graph.nodes["layer"] if 0 <= layer < n_layers})
+    step = max(1, int(np.ceil(len(used) / 32)))
+    shown = [-1, *used[::step], n_layers]
+    top = graph.nodes.loc[graph.nodes["kind"] == "logit", "id"]
+    names = {-1: "embedding", n_layers: top.iloc[0].split("@")[0] if len(top) else ""}
+    return {
+        "tickvals": shown,
+        "ticktext": [names.get(layer, f"L{layer}") for layer in shown],
+        "range": [-1.8, n_layers + 0.8],
+        "zeroline": False,
+        "gridcolor": theme.faint + "22",
+        "tickfont": {"size": 11},
+    }
+
+
+def _places(graph: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
+    """Where nodes go: their token and layer, those that share both side by side in order."""
+    nodes = graph.nodes
+    # Within a layer's row: attention and its biases low, the MLP above.
+    y = nodes["layer"] + np.select([nodes["kind"] == "mlp", nodes["kind"] == "head"], [0.25, -0.15], 0.0)
+    cell = nodes.groupby(["pos", y])["id"]
+    index, count = cell.cumcount(), cell.transform("size")
+    spread = np.minimum(0.14, 0.8 / count)
+    return (nodes["pos"] + (index - (count - 1) / 2) * spread).to_numpy(dtype=float), y.to_numpy(dtype=float)
+
+
+def _edge_traces(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, theme: Theme) -> list[go.Scatter]:
+    import plotly.graph_objects as go
+
+    strength = np.abs(graph.edge_weight) / max(np.abs(graph.edge_weight).max(initial=0), 1e-12)
+    upper = np.inf
+    traces = []
+    for lower, width, opacity in _EDGE_CLASSES:
+        for color, positive in ((theme.raises, True), (theme.lowers, False)):
+            chosen = (strength >= lower) & (strength < upper) & ((graph.edge_weight >= 0) == positive)
+            source, target = graph.edge_source[chosen], graph.edge_target[chosen]
+            gap = np.full(len(source), np.nan)
+            traces.append(
+                go.Scatter(
+                    x=np.stack([x[source], x[target], gap], axis=1).flatten(),
+                    y=np.stack([y[source], y[target], gap], axis=1).flatten(),
+                    mode="lines",
+                    line={"color": color, "width": width},
+                    opacity=opacity,
+                    hoverinfo="skip",
+                    showlegend=False,
+                )
+            )
+        upper = lower
+    # Strong edges over weak ones.
+    return traces[::-1]
+
+
+def _edge_names(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, unit: str) -> go.Scatter:
+    """Points in the middle of edges that cannot be seen: plotly shows hover text of points only, not of lines."""
+    import plotly.graph_objects as go
+
+    source, target = graph.edge_source, graph.edge_target
+    ids, tokens = graph.nodes["id"].to_numpy(), node_tokens(graph)
+    return go.Scatter(
+        x=(x[source] + x[target]) / 2,
+        y=(y[source] + y[target]) / 2,
+        mode="markers",
+        marker={"size": 8, "opacity": 0},
+        text=[
+            f"<b>{escape(ids[one])}</b> {escape(tokens[one])}<br>→ <b>{escape(ids[other])}</b>"
+            f" {escape(tokens[other])}<br>{signed(weight, 4)}{unit}"
+            for one, other, weight in zip(source, target, graph.edge_weight.tolist(), strict=True)
+        ],
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )

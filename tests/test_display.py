@@ -1,0 +1,145 @@
+"""What notebooks show: small, plain HTML in which tokens are only text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+
+import pytest
+from models import run
+
+from recursive_dla import AttributionGraph, Breakdown, attribution_graph, break_down, direction_target
+from recursive_dla.graph import Token
+
+HOSTILE = ("</table><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&amp;", "\n", "\0", "\u202e", "'")
+
+
+@cache
+def graph() -> AttributionGraph:
+    model, _, _, activations = run("gpt2")
+    return attribution_graph(activations, model, 5, wrong_answers=17)
+
+
+@cache
+def breakdown(dest: str = "heads", prompts: int = 1) -> Breakdown:
+    model, _, _, activations = run("gpt2", prompts=prompts)
+    return break_down(activations, model, [5, 3], dest)
+
+
+class Page(HTMLParser):
+    """Checks that tags are few, plain and closed, and keeps the text and the tables' cells."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text, self.titles, self.rows = "", [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in {"div", "b", "span", "wbr", "table", "tr", "th", "td"}
+        assert {name for name, _ in attrs} <= {"style", "title"}
+        self.titles += [value for name, value in attrs if name == "title"]
+        if tag != "wbr":
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def test_a_graph_shows_its_value_tokens_and_strongest_components() -> None:
+    page = Page(graph()._repr_html_())
+    meta, nodes = graph().metadata, graph().nodes
+    assert f"{meta.target.label} at {meta.target.pos}: {meta.value:+.3f} logits".replace("-", "−") in page.text
+    inside = nodes[nodes["kind"].isin(["head", "mlp"])]
+    best = inside.loc[inside["attribution"].abs().idxmax()]
+    assert page.rows[0] == ["component", "token", "attribution, logits"]
+    assert page.rows[1][0] == best["id"].split("@")[0]
+    assert page.rows[1][1].startswith(f"{best['pos']} ")
+    assert page.rows[1][2] == f"{best['attribution']:+.3f}".replace("-", "−")
+    assert len(page.titles) == len(meta.tokens)
+    leaves = nodes[nodes["kind"].isin(["embed", "pos_embed", "bias"])].groupby("pos")["attribution"].sum()
+    for pos, hint in enumerate(page.titles):
+        assert f": {leaves[pos]:+.3f} logits".replace("-", "−") in str(hint)
+
+
+def test_a_pruned_graph_says_of_what() -> None:
+    page = Page(graph().prune(max_edges=31)._repr_html_())
+    assert f"edges of {len(graph().nodes):,} and {len(graph().edge_weight):,}" in page.text
+
+
+def test_a_breakdown_shows_each_answer_s_strongest_components() -> None:
+    page = Page(breakdown()._repr_html_())
+    assert page.text.count("prompt 0") == 2
+    for token, rows in ((0, page.rows[1:7]), (1, page.rows[8:14])):
+        strongest = breakdown().strongest(token, count=8)
+        assert [row[0] for row in rows] == [found.label for found in strongest]
+        assert [row[1] for row in rows] == [f"{found.total:+.3f}".replace("-", "−") for found in strongest]
+        source, part = strongest[0].sources[0]
+        pos = int(source["src_pos"])
+        said = f"{part:+.3f} {source['src_comp']} at {pos} {breakdown().tokens[0][pos]}".replace(
+            "-", "−", 1 if part < 0 else 0
+        )
+        assert rows[0][2].startswith(said)
+
+
+def test_mlps_and_directions_show_too() -> None:
+    assert "L2MLP" in Page(breakdown("mlps")._repr_html_()).text
+    model, _, _, activations = run("gpt2")
+    from recursive_dla.cache import as_cache
+
+    cache = as_cache(activations, model)
+    target = direction_target(cache, cache.weights.W_U[:, 3].detach(), labels=["probe"])
+    for shown in (break_down(cache, model, target), attribution_graph(cache, model, target)):
+        text = Page(shown._repr_html_()).text
+        assert "probe" in text
+        assert "logits" not in text
+
+
+def test_tokens_are_only_text() -> None:
+    meta = graph().metadata
+    hostile = replace(
+        graph(),
+        metadata=replace(
+            meta,
+            tokens=tuple(Token(pos, None, text) for pos, text in enumerate(HOSTILE)),
+            target=replace(meta.target, label=HOSTILE[0]),
+            model=HOSTILE[1],
+        ),
+    )
+    labelled = replace(breakdown(), tokens=(HOSTILE,), axes={**breakdown().axes, "token": (HOSTILE[0], HOSTILE[1])})
+    for shown in (hostile, labelled):
+        html = shown._repr_html_()
+        page = Page(html)
+        assert HOSTILE[0] in page.text
+        assert not re.search("[\0\n\u202e]", html)
+    assert "⏎" in Page(hostile._repr_html_()).text
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "<&>\"'" * 1000, "\u202e" * 3000], ids=["long", "escapes", "control"])
+def test_it_stays_small(text: str) -> None:
+    meta = graph().metadata
+    tokens = tuple(Token(pos, None, text) for pos in range(5000))
+    long = replace(graph(), metadata=replace(meta, tokens=tokens))
+    assert len(long._repr_html_().encode()) < 100_000
+    assert "and 4,800 more tokens" in Page(long._repr_html_()).text
+    many = replace(breakdown(prompts=11), tokens=((text,) * 7,) * 11)
+    assert len(many._repr_html_().encode()) < 60_000
+    assert "… and 18 more" in Page(many._repr_html_()).text
+
+
+def test_ordinary_prompts_take_a_few_kilobytes() -> None:
+    assert len(graph()._repr_html_().encode()) < 6_000
+    assert len(breakdown()._repr_html_().encode()) < 10_000
