@@ -74,7 +74,7 @@ def attribution_graph(
         >>> round(graph.metadata.value, 3)
         5.576
         >>> leaves = graph.nodes[graph.nodes["kind"] == "embed"]
-        >>> round(leaves["attribution"].sum(), 3)
+        >>> round(float(leaves["attribution"].sum()), 3)
         5.576
     """
     mlp_rule = rule_named(rule)

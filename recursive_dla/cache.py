@@ -214,7 +214,7 @@ class ActivationCache(Decompositions):
     ) -> Reader:
         """Reads along the directions of the tokens, or ``project_onto``, through the final norm."""
         weights = self.weights
-        dtype = precise(self._dtype())
+        dtype = self._dtype()
         if project_onto is not None:
             if tokens is not None or incorrect_tokens is not None:
                 raise InputError("`project_onto` takes the place of `tokens` and `incorrect_tokens`. Got both.")

@@ -86,7 +86,7 @@ class AttributionGraph:
     Example:
         >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John").prune(max_edges=500)
         >>> graph.edges.sort_values("weight").iloc[-1].tolist()[:2]
-        ['L23H3@14', 'logit@14']
+        ['embed@4', 'L0MLP@4']
     """
 
     nodes: pd.DataFrame

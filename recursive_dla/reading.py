@@ -145,13 +145,14 @@ def reader(
             f" Got {project_onto.dtype} of shape {tuple(project_onto.shape)}."
         )
     rows = (project_onto[:, None] if project_onto.ndim == 1 else project_onto).mT
+    # Dot products are sums, and few enough to be kept as they are.
+    dtype = precise(dtype, project_onto.dtype)
     return Reader(norm, scale, _pulled_back(rows, norm, scale), dtype, one=project_onto.ndim == 1)
 
 
 def reader_at_each_place(dtype: torch.dtype, norm: Norm | None, scale: Tensor | None, directions: Tensor) -> Reader:
     """The same along one direction at each place, ``[*batch_and_pos d_model]``."""
-    if scale is not None:
-        dtype = torch.promote_types(dtype, scale.dtype)
+    dtype = precise(dtype, directions.dtype, *([] if scale is None else [scale.dtype]))
     return Reader(norm, scale, _pulled_back(directions[..., None, :], norm, scale), dtype, one=True)
 
 

@@ -113,6 +113,9 @@ HOOKED: dict[str, dict[str, Any]] = {
     "hooked-attention-only": {**NATIVE, "d_model": 11, "attn_only": True, "normalization_type": "LN"},
 }
 
+# The same with a b_in, which comes behind the gate; no model that HookedTransformer can load has any.
+HOOKED["hooked-RMS-biased"] = HOOKED["hooked-RMS"]
+
 REFUSED = ("falcon", "granite", "stablelm")
 # In every detail.
 BRIDGES = (
@@ -125,7 +128,7 @@ BRIDGES = (
     "llama-biased-compatible",
     "native-attention-only",
 )
-MODELS = (*BRIDGES, *HOOKED) if LENS_3 else BRIDGES
+MODELS = (*BRIDGES, *(name for name in HOOKED if name != "hooked-RMS-biased")) if LENS_3 else BRIDGES
 # Once against every oracle; the second ones are not cached as they are computed by TransformerLens 3.
 _EVERYWHERE = (
     "bloom",
@@ -178,7 +181,7 @@ def random_tokens(prompts: int = 1, positions: int = POSITIONS, seed: int = 3) -
 def tiny(name: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
     """The model called ``name``, in one of the tables above; ``-compatible`` for compatibility mode."""
     if name in HOOKED:
-        return _hooked(HOOKED[name], dtype, seed)
+        return _hooked(name, dtype, seed)
     if name in NATIVES:
         model = TransformerBridge.boot_native(NATIVES[name]).to(dtype).eval()
         randomise(dict(model.named_parameters()), seed)
@@ -262,14 +265,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words, **special)
 
 
-def _hooked(settings: dict[str, Any], dtype: torch.dtype, seed: int) -> Any:
+def _hooked(name: str, dtype: torch.dtype, seed: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        model = HookedTransformer(HookedTransformerConfig(**settings, dtype=dtype, device="cpu"))
+        model = HookedTransformer(HookedTransformerConfig(**HOOKED[name], dtype=dtype, device="cpu"))
     parameters = dict(model.named_parameters())
     randomise(parameters, seed)
-    if model.cfg.gated_mlp:
-        # HookedTransformer adds this one behind the gate, where no model that it can load has any.
+    if name == "hooked-RMS":
         for layer in range(model.cfg.n_layers):
             parameters[f"blocks.{layer}.mlp.b_in"].data.zero_()
     return model.eval()

@@ -372,6 +372,20 @@ def test_prompts_padded_on_the_right_with_their_positions(name: str, dest: str) 
             assert_close(found[0, row], expected)
 
 
+@pytest.mark.parametrize("dest", DESTINATIONS)
+def test_prompts_padded_on_the_left_with_a_mask(dest: str) -> None:
+    tokens = random_tokens(3, positions=5)
+    padded = torch.cat([torch.zeros(3, 2, dtype=torch.long), tokens], dim=1)
+    mask = (torch.arange(7) >= 2).long().expand(3, 7)
+    model = tiny("gpt2")
+    found = break_down(run_on(model, padded, attention_mask=mask).cache, model, ANSWER, dest).values
+    expected = break_down(run_on(model, tokens).cache, model, ANSWER, dest).values
+    if dest == "heads":
+        assert not found[..., :2, :].any()
+        found = found[..., 2:, :]
+    assert_close(found, expected)
+
+
 def permuted_heads(name: str, order: list[int]) -> Any:
     """The model with the heads of layer 1 in another order."""
     hf = hugging_face(name)

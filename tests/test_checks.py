@@ -15,6 +15,8 @@ from models import (
     PROMPTS,
     TWO_MODELS,
     WITH_EXPERTS,
+    boot,
+    hugging_face,
     random_tokens,
     run,
     run_on,
@@ -164,8 +166,9 @@ def test_the_cache_of_another_model_is_refused_by_its_sizes(of: str, model: str,
         check(as_cache(run(of).cache, tiny(model)))
 
 
-@pytest.mark.parametrize("name", NEEDS_LENS_4 if LENS_3 else [])
-def test_what_transformer_lens_3_caches_wrong_is_not_taken(name: str) -> None:
+@pytest.mark.skipif(not LENS_3, reason="TransformerLens 4 caches them as they are computed")
+@pytest.mark.parametrize("name", [*NEEDS_LENS_4, "hooked-RMS-biased"])
+def test_what_transformer_lens_3_does_otherwise_is_not_taken(name: str) -> None:
     model, _, _, cache = run(name)
     with pytest.raises(InputError, match=r"does not fit the model|The cache lacks|is not supported"):
         break_down(cache, model, ANSWER)
@@ -217,6 +220,17 @@ def test_a_cache_that_passed_is_checked_again_only_when_written_to(monkeypatch: 
     with pytest.raises(CacheError, match="hook_z of layer 1"):
         break_down(cache, model, ANSWER)
     assert len(calls) == 2
+
+
+@pytest.mark.xfail(reason="only writes to the activations are counted, not those to the weights", strict=True)
+def test_a_model_that_was_written_to_since_is_noticed() -> None:
+    model = boot(hugging_face("gpt2"), "gpt2")
+    cache = as_cache(run_on(model, random_tokens()).cache, model)
+    break_down(cache, model, ANSWER)
+    with torch.no_grad():
+        model.blocks[1].mlp.W_out.mul_(3)
+    with pytest.raises(CacheError, match="hook_mlp_out of layer 1"):
+        break_down(cache, model, ANSWER)
 
 
 def test_inference_tensors_are_checked_every_time() -> None:

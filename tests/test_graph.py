@@ -407,7 +407,7 @@ def test_the_cache_is_checked_first_unless_told_not_to() -> None:
 
 
 def test_the_strongest_path_of_a_hand_built_induction_circuit() -> None:
-    """Layer 0 copies each token's predecessor beside it; layer 1 attends to where that is the last token, and copies."""
+    """Layer 0 copies each token's predecessor beside it; layer 1 attends to where that is the last token."""
     n_vocab, n_pos, d_head = VOCAB, 17, 127
     token, position, previous = 0, n_vocab, n_vocab + n_pos
     sizes = {"n_positions": n_pos, "n_embd": d_head, "n_layer": 2, "n_head": 1, "n_inner": 13}

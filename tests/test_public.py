@@ -20,13 +20,19 @@ PUBLIC = [
     "Breakdown",
     "CacheError",
     "InputError",
+    "Target",
     "UnsupportedModelError",
     "attribution_graph",
     "break_down",
+    "centred_logit_target",
     "check",
+    "direction_target",
     "dla_attn_head_breakdown_source_component",
     "dla_mlp_breakdown_source_component",
     "load_model",
+    "log_prob_target",
+    "logit_target",
+    "run_with_lean_cache",
 ]
 
 
