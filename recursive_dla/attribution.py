@@ -158,6 +158,7 @@ class _Builder:
         self._n_pos = n_pos
         self._groups = [_Group(c.kind, c.label, _name(c), c.layer, c.head) for c in components.all]
         self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
+        self._constants: dict[str, int] = {}
         self._attribution: dict[int, np.ndarray] = {}
         self._edges: list[tuple[np.ndarray, ...]] = []
 
@@ -192,17 +193,21 @@ class _Builder:
 
     def _add_constant(self, part: Swept, name: str, constant: np.ndarray) -> None:
         of_logit = part.kind == "logit"
-        group = len(self._groups)
-        self._groups.append(
-            _Group(
-                kind="remainder" if name == "remainder" else "bias",
-                component=name if of_logit else f"{part.layer}_{name}",
-                name=name if of_logit else f"L{part.layer}.{name}",
-                layer=part.layer,
-                head=-1,
+        node = name if of_logit else f"L{part.layer}.{name}"
+        if node not in self._constants:
+            self._constants[node] = len(self._groups)
+            self._groups.append(
+                _Group(
+                    kind="remainder" if name == "remainder" else "bias",
+                    component=name if of_logit else f"{part.layer}_{name}",
+                    name=node,
+                    layer=part.layer,
+                    head=-1,
+                )
             )
-        )
-        self._attribution[group] = self._spread(part.dest_pos, constant.sum(0))
+        # Heads and MLP of a parallel block may share a norm, whose bias is one node then.
+        group = self._constants[node]
+        self._attribution[group] = self._spread(part.dest_pos, constant.sum(0)) + self._attribution.get(group, 0)
         dest = (part.first + np.arange(len(constant), dtype=np.int32)) * self._n_pos
         pos = np.arange(part.dest_pos.start, part.dest_pos.stop, dtype=np.int32)
         self._keep_nonzero(group * self._n_pos + pos, dest[:, None] + pos, constant)

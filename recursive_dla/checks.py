@@ -21,7 +21,7 @@ from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import CacheError
 from recursive_dla.inputs import mlp_stream, neuron_inputs, norm_scale
 from recursive_dla.linear import apply_norm, pull_back_norm
-from recursive_dla.weights import Attention, Layer, Norm
+from recursive_dla.weights import Attention, Layer, Norm, tensors_of
 
 # Largest error relative to the size of what is summed. float64 leaves room for norms that Hugging Face's models compute
 # in float32 whatever their dtype.
@@ -96,7 +96,7 @@ def check(cache: ActivationCache) -> CheckReport:
 
 
 def ensure_checked(cache: ActivationCache) -> None:
-    """Run :func:`check` unless this cache passed it before and no activation was written to since."""
+    """Run :func:`check` unless this cache passed it before and nothing of it or its model was written to since."""
     versions = _versions(cache)
     if versions is None or cache.verified_versions != versions:
         check(cache)
@@ -104,8 +104,8 @@ def ensure_checked(cache: ActivationCache) -> None:
 
 
 def _versions(cache: ActivationCache) -> int | None:
-    """Counts in-place writes to the activations; ``None`` for inference tensors, which do not keep count."""
-    tensors = cache.cache_dict.values()
+    """Counts in-place writes to activations and weights; ``None`` for inference tensors, which do not keep count."""
+    tensors = [*cache.cache_dict.values(), *tensors_of(cache.weights)]
     if any(tensor.is_inference() for tensor in tensors):
         return None
     return sum(tensor._version for tensor in tensors)

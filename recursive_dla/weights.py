@@ -7,7 +7,7 @@ gated and plain MLPs, experts, parallel blocks. Nothing here knows where the wei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, overload
 
@@ -175,6 +175,18 @@ class ModelWeights:
 def is_half(dtype: torch.dtype) -> bool:
     """Whether a precision is too low to compute with: its values are converted to float32 first."""
     return dtype in (torch.float16, torch.bfloat16)
+
+
+def tensors_of(weights: Any) -> Iterator[Tensor]:
+    """All tensors of a dataclass of this module."""
+    if isinstance(weights, Tensor):
+        yield weights
+    elif isinstance(weights, tuple):
+        for part in weights:
+            yield from tensors_of(part)
+    elif is_dataclass(weights):
+        for field in fields(weights):
+            yield from tensors_of(getattr(weights, field.name))
 
 
 def in_float32(weights: Any) -> Any:

@@ -136,6 +136,12 @@ SLICES: list[Any] = [
     LensSlice(2),
     LensSlice([6, 0]),
 ]
+if LENS_3:  # which takes these for arrays, or not at all
+    SLICES = [
+        form
+        for form in SLICES
+        if not isinstance(form, np.integer) and not (isinstance(form, Tensor) and form.ndim == 0)
+    ]
 A_FEW_SLICES: list[Any] = [None, -1, (1, 5, 2), [0, 5, 2]]
 DIRECTIONS = torch.linspace(-1, 1, 1000)
 

@@ -222,7 +222,6 @@ def test_a_cache_that_passed_is_checked_again_only_when_written_to(monkeypatch: 
     assert len(calls) == 2
 
 
-@pytest.mark.xfail(reason="only writes to the activations are counted, not those to the weights", strict=True)
 def test_a_model_that_was_written_to_since_is_noticed() -> None:
     model = boot(hugging_face("gpt2"), "gpt2")
     cache = as_cache(run_on(model, random_tokens()).cache, model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -178,7 +179,6 @@ def assert_conserved(found: AttributionGraph, relative: float) -> None:
 )
 def test_every_node_conserves_its_flow_and_leaves_sum_to_the_logit(name: str, rule: str, dtype: torch.dtype) -> None:
     found = graph(name, dtype, rule=rule)
-    assert found.nodes["id"].is_unique
     assert_conserved(found, precision(name, dtype))
     assert not found.nodes[["rest_in", "rest_out"]].any(axis=None)
     leaves = found.nodes[~found.nodes["kind"].isin(INNER)]
@@ -187,6 +187,14 @@ def test_every_node_conserves_its_flow_and_leaves_sum_to_the_logit(name: str, ru
     assert abs(leaves["attribution"].sum() - float(logits[ANSWER] - logits[WRONG])) <= precision(name, dtype) * size
     assert found.metadata.completeness_error <= 10 * precision(name, dtype)
     assert found.edge_weight.dtype == found.nodes["attribution"].dtype == str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_every_node_and_edge_has_a_name_of_its_own(name: str, tmp_path: Path) -> None:
+    found = graph(name)
+    assert found.nodes["id"].is_unique
+    assert not found.edges.duplicated(["source", "target"]).any()
+    assert len(AttributionGraph.load(found.save(tmp_path / "graph.json")).nodes) == len(found.nodes)
 
 
 @pytest.mark.parametrize("name", TWO_MODELS)

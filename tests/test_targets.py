@@ -112,7 +112,6 @@ def test_direction_and_constants_give_the_logit(name: str) -> None:
         ("llama-biased", set()),
         ("gpt2-compatible", {"b_U"}),
         ("gpt-j", {"ln_final.b", "b_U"}),
-        ("native-no-norms", set()),
     ],
 )
 def test_constants_are_those_that_the_model_has(name: str, constants: set[str]) -> None:
