@@ -1,4 +1,4 @@
-"""Timing and memory for the benchmarks: warmed up, the median of several runs, the two sides taken in turn."""
+"""Timing and memory for the benchmarks: warmed up, the median of several runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ import torch
 
 
 def medians(*sides: Callable[[], Any], runs: int = 7, warmups: int = 2) -> list[float]:
-    """The median seconds of each side; sides alternate, so that a busy moment hits all of them."""
-    for side in sides * warmups:
-        side()
-    seconds: list[list[float]] = [[] for _ in sides]
-    for _ in range(runs):
-        for taken, side in zip(seconds, sides, strict=True):
+    """The median seconds of each side, each warmed up by itself.
+
+    One side after the other: a side that fills much memory would slow down whatever is run just behind it.
+    """
+    seconds = []
+    for side in sides:
+        taken = []
+        for run in range(warmups + runs):
             start = time.perf_counter()
             side()
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in seconds]
+            if run >= warmups:
+                taken.append(time.perf_counter() - start)
+        seconds.append(statistics.median(taken))
+    return seconds
 
 
 def peak_memory(side: Callable[[], Any]) -> int:
