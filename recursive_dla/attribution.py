@@ -1,31 +1,33 @@
-"""Building the attribution graph of a prompt: the sweep's numbers as nodes and edges."""
+"""Building attribution graphs: the sweep's numbers as nodes and edges."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor
+from einops import rearrange
 
 from recursive_dla import __version__
 from recursive_dla.adapters import token_texts
+from recursive_dla.assembling import Assembly, with_rests
 from recursive_dla.cache import ActivationCache, as_cache
 from recursive_dla.checks import ensure_checked
-from recursive_dla.components import Component, Components, head_components
+from recursive_dla.collecting import Collector, Everything, Strongest
+from recursive_dla.components import Components, head_components
+from recursive_dla.edges import Sources
 from recursive_dla.errors import InputError
 from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
-from recursive_dla.recursion import EdgeBlock, Leaves, Swept, sweep
+from recursive_dla.progress import tracked
+from recursive_dla.recursion import Swept, cone, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, as_target
+from recursive_dla.targets import Answers, Positions, Target, as_target, label_of
 from recursive_dla.writers import component_outputs
 
-# Twelve bytes each while collecting, and as many again in the finished graph.
-MAX_COMPLETE_EDGES = 100_000_000
+MEMORY_BUDGET = 2 * 2**30
 
 
-@torch.no_grad()
 def attribution_graph(
     cache: Any,
     model: Any,
@@ -34,9 +36,12 @@ def attribution_graph(
     wrong_answers: Answers | None = None,
     pos: Positions = None,
     rule: str = DEFAULT_RULE,
+    max_edges: int | None = None,
+    min_share: float | None = None,
+    memory_budget: int = MEMORY_BUDGET,
     check: bool = True,
 ) -> AttributionGraph:
-    """The complete attribution graph of one answer to one prompt.
+    """The attribution graph of one answer to one prompt: complete, or its strongest edges.
 
     Every head, MLP, embedding and bias at every position is a node, and the weight of an edge is what the destination's
     contribution to the logit takes from the source:
@@ -47,6 +52,10 @@ def attribution_graph(
 
     with ``g[q]`` what the answer reads at ``q`` over all paths. See :mod:`recursive_dla.recursion`.
 
+    With ``max_edges`` or ``min_share`` the graph is what :meth:`AttributionGraph.prune` makes of the complete one,
+    which is never held: most of its edges are not even computed (:mod:`recursive_dla.edges`). That is the way for
+    prompts of more than about 80 tokens.
+
     Args:
         cache: The activations of one prompt: ours, or TransformerLens's own.
         model: The model that made them.
@@ -55,14 +64,19 @@ def attribution_graph(
         wrong_answers: The answer to subtract, for a logit difference.
         pos: The position whose logit is explained; the last by default.
         rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
+        max_edges: Keep at most this many edges, the strongest; what is cut is in the nodes' ``rest_in`` and
+            ``rest_out``.
+        min_share: Keep edges with at least this share of the logit.
+        memory_budget: How many bytes the graph and the work on it may take, beside the model and the cache.
         check: Whether to verify the cache first: see :func:`recursive_dla.checks.check`.
 
     Returns:
-        The graph. For every node, Σ in-edges = attribution = Σ out-edges, and the leaves sum to the logit.
+        The graph. For every node, Σ in-edges + ``rest_in`` = attribution = Σ out-edges + ``rest_out``; in a complete
+        graph the rests are zero, and the leaves sum to the logit.
 
     Raises:
-        InputError: Several prompts or answers, answers or positions that do not fit, an unknown rule, or a prompt whose
-            complete graph is too large.
+        InputError: Several prompts or answers, answers or positions that do not fit, an unknown rule, limits out of
+            range, or a graph that does not fit the memory budget.
         CacheError: The cache lacks activations, or does not fit the model.
         UnsupportedModelError: The model has a part that is not handled.
 
@@ -77,193 +91,202 @@ def attribution_graph(
         >>> round(float(leaves["attribution"].sum()), 3)
         5.576
     """
-    mlp_rule = rule_named(rule)
     cache = as_cache(cache, model)
     target = as_target(cache, answers, wrong_answers, pos)
     n_prompts, n_answers = target.value.shape
     if n_prompts != 1 or n_answers != 1:
         raise InputError(
             f"A graph explains one answer to one prompt. Got {n_prompts} prompts and {n_answers} answers; "
-            "make one graph each."
+            "make one graph each, those of several prompts together with attribution_graphs."
         )
+    limits = Limits(max_edges, min_share, memory_budget)
+    return _graphs(cache, target, rule, limits, check)[0]
+
+
+def attribution_graphs(
+    cache: Any,
+    model: Any,
+    answers: str | int | Sequence[str | int] | Target,
+    *,
+    wrong_answers: str | int | Sequence[str | int] | None = None,
+    pos: Positions = None,
+    rule: str = DEFAULT_RULE,
+    max_edges: int | None = None,
+    min_share: float | None = None,
+    memory_budget: int = MEMORY_BUDGET,
+    check: bool = True,
+) -> list[AttributionGraph]:
+    """The attribution graphs of a batch of prompts, in one sweep.
+
+    Args:
+        cache: The activations of prompts of one length, or padded to one.
+        model: The model that made them.
+        answers: One answer for all prompts, or a list with one for each. Or a :class:`recursive_dla.Target` of one
+            number for each prompt.
+        wrong_answers: In the same form, what to subtract.
+        pos: The position whose logits are explained, or one per prompt: of prompts padded on the right, that of their
+            last token.
+        rule: As for :func:`attribution_graph`.
+        max_edges: The same, for each graph.
+        min_share: The same.
+        memory_budget: The same, for all graphs together.
+        check: The same.
+
+    Returns:
+        One graph per prompt, equal to what :func:`attribution_graph` gives for it alone. Padding has no edges and is
+        in no graph.
+
+    Raises:
+        InputError: Lists that do not have one answer per prompt; else as :func:`attribution_graph`.
+        CacheError: As :func:`attribution_graph`.
+        UnsupportedModelError: As :func:`attribution_graph`.
+
+    Example:
+        >>> prompts = ["The Eiffel Tower is in the city of", "The Statue of Liberty is in New"]
+        >>> tokens = model.to_tokens(prompts)
+        >>> last = [model.to_tokens(prompt).shape[1] - 1 for prompt in prompts]
+        >>> _, both = model.run_with_cache(tokens)
+        >>> graphs = attribution_graphs(both, model, [" Paris", " York"], pos=last, max_edges=1000)
+        >>> [graph.metadata.target.label for graph in graphs]
+        ["' Paris'", "' York'"]
+    """
+    cache = as_cache(cache, model)
+    n_prompts = len(cache.batched("embed"))
+    target = as_target(
+        cache, _one_each(answers, n_prompts, "answers"), _one_each(wrong_answers, n_prompts, "wrong_answers"), pos
+    )
+    if target.value.shape[1] != 1:
+        raise InputError(f"A graph explains one number. The Target has {target.value.shape[1]} for each prompt.")
+    limits = Limits(max_edges, min_share, memory_budget)
+    return _graphs(cache, target, rule, limits, check)
+
+
+def _one_each(answers: Any, n_prompts: int, argument: str) -> Any:
+    """A list of one answer per prompt in the form of targets: ``[batch, token]``."""
+    if answers is None or isinstance(answers, (str, int, Target)):
+        return answers
+    if len(answers) != n_prompts:
+        raise InputError(f"`{argument}` must have one answer for each of {n_prompts} prompts. Got {len(answers)}.")
+    return [[answer] for answer in answers]
+
+
+class Limits(NamedTuple):
+    """What a graph may hold, and what making it may take."""
+
+    max_edges: int | None
+    min_share: float | None
+    memory_budget: int
+
+    @property
+    def complete(self) -> bool:
+        return self.max_edges is None and self.min_share is None
+
+    def check(self) -> None:
+        """Fail now rather than after the work."""
+        if self.max_edges is not None and self.max_edges < 1:
+            raise InputError(f"`max_edges` must be at least 1. Got {self.max_edges}.")
+        if self.min_share is not None and not self.min_share >= 0:
+            raise InputError(f"`min_share` must be at least 0. Got {self.min_share}.")
+
+
+@torch.no_grad()
+def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, check: bool) -> list[AttributionGraph]:
+    mlp_rule = rule_named(rule)
+    limits.check()
     components = head_components(cache.weights)
-    n_pos = cache.batched("embed").shape[1]
-    _refuse_too_large(components, n_pos)
+    n_pos = cone(target)
+    block_bytes = _block_bytes(cache, target, components, limits)
     if check:
         ensure_checked(cache)
-    outputs = component_outputs(cache, components)
-    builder = _Builder(components, n_pos, "direction" if target.answers is None else "logit")
-    for part in sweep(cache, target, components, outputs, mlp_rule):
-        builder.add(part)
-    return builder.graph(_metadata(cache, target, rule, builder.sum_of_leaves()))
-
-
-def _refuse_too_large(components: Components, n_pos: int) -> None:
-    n_heads = sum(component.kind == "head" for component in components.all) // len(components.before_attention)
-    n_edges = sum(components.before_attention) * n_heads * n_pos * (n_pos + 1) // 2
-    if n_edges > MAX_COMPLETE_EDGES:
-        raise InputError(
-            f"The complete graph of {n_pos} tokens has about {n_edges:,} edges; at most {MAX_COMPLETE_EDGES:,}"
-            " are built. Shorten the prompt."
+    outputs = rearrange(component_outputs(cache, components, n_pos), "c b pos d_model -> b pos c d_model")
+    sources = Sources(cache, components, outputs, block_bytes)
+    assemblies = [
+        Assembly(
+            components, n_pos, "direction" if target.answers is None else "logit", _collector(n_pos, value, limits)
         )
+        for value in target.value[:, 0].tolist()
+    ]
+    edges_before = [0] * len(assemblies)
+    parts = sweep(cache, target, components, outputs, mlp_rule)
+    for part in tracked(parts, total=2 * target.layer + 2, description="Attribution graph"):
+        for prompt, assembly in enumerate(assemblies):
+            assembly.add(part, prompt, sources)
+            if not limits.complete and isinstance(part, Swept):
+                edges_before[prompt] += sources.count(part, prompt)
+    graphs = []
+    for prompt, assembly in enumerate(assemblies):
+        graph = assembly.graph(_metadata(cache, target, prompt, rule, assembly.sum_of_leaves()))
+        if not limits.complete:
+            before = {"nodes_before": assembly.n_nodes, "edges_before": edges_before[prompt]}
+            graph = replace(with_rests(graph), metadata=replace(graph.metadata, pruning=before))
+            graph = graph.prune(max_edges=limits.max_edges, min_share=limits.min_share)
+        graphs.append(graph)
+    return graphs
 
 
-def _metadata(cache: ActivationCache, target: Target, rule: str, sum_of_leaves: float) -> GraphMetadata:
+def _collector(n_pos: int, value: float, limits: Limits) -> Collector:
+    if limits.complete:
+        return Everything(n_pos)
+    return Strongest(n_pos, limits.max_edges, 0.0 if limits.min_share is None else limits.min_share * abs(value))
+
+
+def _block_bytes(cache: ActivationCache, target: Target, components: Components, limits: Limits) -> int:
+    """How large a block of edges may be, so that all fits the memory budget.
+
+    Raises:
+        InputError: It does not fit.
+    """
+    n_prompts, n_pos = len(target.pos), cone(target)
+    size = cache.batched("embed").element_size()
+    outputs = n_prompts * n_pos * len(components) * cache.weights.d_model * size
+    # While it is put together, a graph has its weights twice, and the rows of both ends.
+    kept = n_prompts * (2 * size + 8)
+    if limits.complete:
+        n_edges = complete_edges(components, n_pos)
+        kept *= n_edges
+        what = f"The complete graph of {n_pos} tokens has about {n_edges:,} edges; it"
+        remedy = "Give `max_edges` (20,000, say), or"
+    else:
+        kept *= 0 if limits.max_edges is None else 5 * limits.max_edges
+        what, remedy = f"The graph of {n_pos} tokens", "Shorten the prompt, or"
+    left = limits.memory_budget - outputs - kept
+    if left < 2**20:
+        raise InputError(
+            f"{what} needs about {(outputs + kept) / 2**20:,.0f} MiB beside the cache, and the memory budget is"
+            f" {limits.memory_budget / 2**20:,.0f} MiB. {remedy} raise `memory_budget`."
+        )
+    return min(left // 2, 2**26)
+
+
+def complete_edges(components: Components, n_pos: int) -> int:
+    """About how many edges the complete graph of a prompt has."""
+    n_heads = sum(component.kind == "head" for component in components.all) // len(components.before_attention)
+    return sum(components.before_attention) * n_heads * n_pos * (n_pos + 1) // 2
+
+
+def _metadata(cache: ActivationCache, target: Target, prompt: int, rule: str, sum_of_leaves: float) -> GraphMetadata:
     weights, model = cache.weights, cache.model
     n_pos = cache.batched("embed").shape[1]
     ids = cache.tokens()
-    texts = [f"({pos})" for pos in range(n_pos)] if ids is None else token_texts(model, ids[0])
-    value = float(target.value)
+    texts = [f"({pos})" for pos in range(n_pos)] if ids is None else token_texts(model, ids[prompt])
+    numbers = [None] * n_pos if ids is None else ids[prompt].tolist()
+    value = float(target.value[prompt, 0])
+    answer, wrong_answer = (
+        None if given is None else token_texts(model, given[prompt])[0]
+        for given in (target.answers, target.wrong_answers)
+    )
     return GraphMetadata(
         model=weights.name,
         tokens=tuple(
-            Token(pos, None if ids is None else int(token_id), text)
-            for pos, (token_id, text) in enumerate(
-                zip([0] * n_pos if ids is None else ids[0].tolist(), texts, strict=True)
-            )
+            Token(pos, token_id, text) for pos, (token_id, text) in enumerate(zip(numbers, texts, strict=True))
         ),
         n_layers=weights.n_layers,
         n_heads=weights.n_heads,
         target=GraphTarget(
-            label=target.labels[0],
-            answer=None if target.answers is None else token_texts(model, target.answers[0])[0],
-            wrong_answer=None if target.wrong_answers is None else token_texts(model, target.wrong_answers[0])[0],
-            pos=int(target.pos[0]),
+            label=label_of(target, model, prompt), answer=answer, wrong_answer=wrong_answer, pos=int(target.pos[prompt])
         ),
         value=value,
         completeness_error=abs(sum_of_leaves - value) / max(abs(value), 1e-12),
         rule=rule,
         generator=f"recursive_dla {__version__}",
     )
-
-
-class _Group(NamedTuple):
-    """One component, or one constant of a layer, at every position."""
-
-    kind: str
-    component: str
-    name: str
-    layer: int
-    head: int
-
-
-class _Builder:
-    """Collects the sweep's tensors as flat arrays of nodes and edges.
-
-    A group at a position has the number ``group * n_pos + pos``: components first, by place, then the logit, then
-    constants as they are met. The finished graph drops the nodes without edges and keeps this order.
-    """
-
-    def __init__(self, components: Components, n_pos: int, root: str) -> None:
-        self._n_pos = n_pos
-        self._groups = [_Group(c.kind, c.label, _name(c), c.layer, c.head) for c in components.all]
-        self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
-        self._constants: dict[str, int] = {}
-        self._attribution: dict[int, np.ndarray] = {}
-        self._edges: list[tuple[np.ndarray, ...]] = []
-
-    def add(self, part: Swept | Leaves) -> None:
-        """Take one part of the sweep, of a single prompt."""
-        if isinstance(part, Leaves):
-            for place, attribution in part.attribution.items():
-                self._attribution[place] = _numpy(attribution[0])
-            return
-        for offset, attribution in enumerate(_numpy(part.attribution[0])):
-            self._attribution[part.first + offset] = self._spread(part.dest_pos, attribution)
-        for block in part.edges:
-            self._add_edges(part.first, block)
-        for name, constant in part.constants.items():
-            self._add_constant(part, name, _numpy(constant[0]))
-
-    def _add_edges(self, first: int, block: EdgeBlock) -> None:
-        weight = _numpy(block.weight[0])
-        dest_pos = np.arange(block.dest_pos.start, block.dest_pos.stop, dtype=np.int32)
-        source: np.ndarray = np.arange(weight.shape[2], dtype=np.int32) * self._n_pos
-        target: np.ndarray = (first + np.arange(weight.shape[0], dtype=np.int32))[:, None] * self._n_pos + dest_pos
-        if block.src_pos is None:
-            target, source = target[..., None], source + dest_pos[:, None]
-        else:
-            source = source[:, None] + np.arange(block.src_pos.start, block.src_pos.stop, dtype=np.int32)
-            target = target[..., None, None]
-        self._keep_nonzero(source, target, weight)
-
-    def _keep_nonzero(self, source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> None:
-        present = weight != 0
-        self._edges.append(tuple(np.broadcast_to(array, weight.shape)[present] for array in (source, target, weight)))
-
-    def _add_constant(self, part: Swept, name: str, constant: np.ndarray) -> None:
-        of_logit = part.kind == "logit"
-        node = name if of_logit else f"L{part.layer}.{name}"
-        if node not in self._constants:
-            self._constants[node] = len(self._groups)
-            self._groups.append(
-                _Group(
-                    kind="remainder" if name == "remainder" else "bias",
-                    component=name if of_logit else f"{part.layer}_{name}",
-                    name=node,
-                    layer=part.layer,
-                    head=-1,
-                )
-            )
-        # Heads and MLP of a parallel block may share a norm, whose bias is one node then.
-        group = self._constants[node]
-        self._attribution[group] = self._spread(part.dest_pos, constant.sum(0)) + self._attribution.get(group, 0)
-        dest = (part.first + np.arange(len(constant), dtype=np.int32)) * self._n_pos
-        pos = np.arange(part.dest_pos.start, part.dest_pos.stop, dtype=np.int32)
-        self._keep_nonzero(group * self._n_pos + pos, dest[:, None] + pos, constant)
-
-    def _spread(self, positions: range, values: np.ndarray) -> np.ndarray:
-        everywhere = np.zeros(self._n_pos, dtype=values.dtype)
-        everywhere[positions.start : positions.stop] = values
-        return everywhere
-
-    def sum_of_leaves(self) -> float:
-        """What embeddings, biases and remainders sum to, in double precision."""
-        return float(
-            sum(
-                attribution.sum(dtype=np.float64)
-                for group, attribution in self._attribution.items()
-                if self._groups[group].kind not in ("head", "mlp", "logit")
-            )
-        )
-
-    def graph(self, metadata: GraphMetadata) -> AttributionGraph:
-        """The graph of everything added."""
-        source, target, weight = (np.concatenate(parts) for parts in zip(*self._edges, strict=True))
-        used = np.zeros(len(self._groups) * self._n_pos, dtype=bool)
-        used[source] = used[target] = True
-        numbers = used.nonzero()[0]
-        if len(numbers) < len(used):
-            rows = np.cumsum(used, dtype=np.int32) - 1
-            source, target = rows[source], rows[target]
-        # A target that reads the stream early has nothing from the layers after it.
-        nothing = np.zeros(self._n_pos, dtype=weight.dtype)
-        attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._groups))]).flatten()
-        groups = [self._groups[number // self._n_pos] for number in numbers]
-        pos = numbers % self._n_pos
-        nodes = pd.DataFrame(
-            {
-                "id": [f"{group.name}@{at}" for group, at in zip(groups, pos, strict=True)],
-                "kind": [group.kind for group in groups],
-                "component": [group.component for group in groups],
-                "layer": [group.layer for group in groups],
-                "head": [group.head for group in groups],
-                "pos": pos,
-                "token": [metadata.tokens[at].text for at in pos],
-                "attribution": attribution[numbers],
-                "rest_in": 0.0,
-                "rest_out": 0.0,
-            }
-        )
-        return AttributionGraph(nodes, source, target, weight, metadata)
-
-
-def _name(component: Component) -> str:
-    """The part of a node's id before the position."""
-    if component.kind == "mlp":
-        return f"L{component.layer}MLP"
-    return f"L{component.layer}.b_O" if component.kind == "bias" else component.label
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()

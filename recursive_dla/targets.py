@@ -306,5 +306,18 @@ def _labels(model: Any, right: Tensor, wrong: Tensor | None) -> tuple[str, ...]:
         if all((part == part[0]).all() for part in parts):
             labels.append(" − ".join(repr(text) for part in parts for text in token_texts(model, part[:1])))
         else:
-            labels.append(f"answer {index}")
+            labels.append(_of_each_prompt(index))
     return tuple(labels)
+
+
+def _of_each_prompt(index: int) -> str:
+    return f"answer {index}"
+
+
+def label_of(target: Target, model: Any, prompt: int) -> str:
+    """The label of a target's first token for one prompt, which names its own answers."""
+    if target.answers is None:
+        return target.labels[0]
+    wrong = target.wrong_answers
+    own = _labels(model, target.answers[prompt, None], None if wrong is None else wrong[prompt, None])[0]
+    return target.labels[0].replace(_of_each_prompt(0), own)

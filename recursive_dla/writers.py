@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,29 +12,42 @@ from recursive_dla.inputs import norm_scale
 from recursive_dla.linear import apply_norm, head_results
 
 
-def component_outputs(cache: ActivationCache, components: Components) -> Float[Tensor, "src_comp batch pos d_model"]:
+def component_outputs(
+    cache: ActivationCache, components: Components, n_pos: int | None = None
+) -> Float[Tensor, "src_comp batch pos d_model"]:
     """The output of every component, in writing order; they sum to the final residual stream.
 
-    Heads come from the cached ``z`` and ``W_O``, everything else as it was cached.
+    Heads come from the cached ``z`` and ``W_O``, everything else as it was cached. In memory, the components of a
+    position are neighbours: what is written before a point is one stretch for each position.
+
+    Args:
+        cache: The activations.
+        components: Whose outputs.
+        n_pos: At how many positions, from the first; all of them by default.
     """
-    embed = cache.batched("embed")
-    stack = embed.new_empty((len(components), *embed.shape))
+    here = slice(n_pos)
+    embed = cache.batched("embed")[:, here]
+    stack = rearrange(
+        embed.new_empty((*embed.shape[:2], len(components), embed.shape[2])),
+        "b pos src_comp d_model -> src_comp b pos d_model",
+    )
     for place, component in enumerate(components.all):
         layer = component.layer
         if layer < 0:
-            stack[place] = cache.batched(component.kind)
+            stack[place] = cache.batched(component.kind)[:, here]
             continue
         attention = cache.weights.layers[layer].attention
         if component.kind == "head":
             # One product fills the rows of all heads of a layer.
             if component.head == 0:
-                out_scale = norm_scale(cache, attention.out_norm)
+                out_scale = norm_scale(cache, attention.out_norm)[:, here]
                 stack[place : place + len(attention.W_O)] = head_results(
-                    cache.batched("z", layer), attention, out_scale
+                    cache.batched("z", layer)[:, here], attention, out_scale
                 )
         elif component.kind == "bias":
             assert attention.b_O is not None  # it is a component only where there is one
-            stack[place] = apply_norm(attention.b_O, attention.out_norm, norm_scale(cache, attention.out_norm))
+            out_scale = norm_scale(cache, attention.out_norm)[:, here]
+            stack[place] = apply_norm(attention.b_O, attention.out_norm, out_scale)
         else:
-            stack[place] = cache.batched(f"{component.kind}_out", layer)
+            stack[place] = cache.batched(f"{component.kind}_out", layer)[:, here]
     return stack

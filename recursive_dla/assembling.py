@@ -1,0 +1,142 @@
+"""From the parts of a sweep to one prompt's graph: the nodes with what flows through them, and the collected edges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from recursive_dla.collecting import Collector, Edges
+from recursive_dla.components import Component, Components
+from recursive_dla.edges import Sources
+from recursive_dla.graph import AttributionGraph, GraphMetadata
+from recursive_dla.recursion import Leaves, Swept
+
+INNER = ("head", "mlp", "logit")
+
+
+class _Group(NamedTuple):
+    """One component, or one constant of a layer, at every position."""
+
+    kind: str
+    component: str
+    name: str
+    layer: int
+    head: int
+
+
+class Assembly:
+    """One prompt's graph in the making.
+
+    Groups are numbered as :mod:`recursive_dla.collecting` needs it: components by place, the logit, then constants as
+    they are met.
+    """
+
+    def __init__(self, components: Components, n_pos: int, root: str, collector: Collector) -> None:
+        self._n_pos = n_pos
+        self._collector = collector
+        self._groups = [_Group(c.kind, c.label, _name(c), c.layer, c.head) for c in components.all]
+        self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
+        self._constants: dict[str, int] = {}
+        self._attribution: dict[int, np.ndarray] = {}
+
+    def add(self, part: Swept | Leaves, prompt: int, sources: Sources) -> None:
+        """Take one part of the sweep."""
+        if isinstance(part, Leaves):
+            for place, attribution in part.attribution.items():
+                self._attribution[place] = _numpy(attribution[prompt])
+            return
+        for offset, attribution in enumerate(_numpy(part.attribution[prompt])):
+            self._attribution[part.first + offset] = attribution
+        for fans in sources.fans(part, prompt, self._collector.floor):
+            self._collector.add_fans(fans)
+        for name, constant in part.constants.items():
+            self._add_constant(part, name, _numpy(constant[prompt]))
+
+    def _add_constant(self, part: Swept, name: str, constant: np.ndarray) -> None:
+        of_logit = part.kind == "logit"
+        node = name if of_logit else f"L{part.layer}.{name}"
+        if node not in self._constants:
+            self._constants[node] = len(self._groups)
+            self._groups.append(
+                _Group(
+                    kind="remainder" if name == "remainder" else "bias",
+                    component=name if of_logit else f"{part.layer}_{name}",
+                    name=node,
+                    layer=part.layer,
+                    head=-1,
+                )
+            )
+        # Heads and MLP of a parallel block may share a norm, whose bias is one node then.
+        group = self._constants[node]
+        self._attribution[group] = constant.sum(0) + self._attribution.get(group, 0)
+        pos = np.arange(self._n_pos)
+        dest = (part.first + np.arange(len(constant)))[:, None] * self._n_pos + pos
+        source = np.broadcast_to(group * self._n_pos + pos, dest.shape)
+        self._collector.add(Edges(source.ravel(), dest.ravel(), constant.ravel()))
+
+    def sum_of_leaves(self) -> float:
+        """What embeddings, biases and remainders sum to, in double precision."""
+        return float(
+            sum(
+                attribution.sum(dtype=np.float64)
+                for group, attribution in self._attribution.items()
+                if self._groups[group].kind not in INNER
+            )
+        )
+
+    @property
+    def n_nodes(self) -> int:
+        """How many nodes something flows through."""
+        return sum(int(np.count_nonzero(attribution)) for attribution in self._attribution.values())
+
+    def graph(self, metadata: GraphMetadata) -> AttributionGraph:
+        """The graph of the edges that were collected."""
+        numbers, edges = self._collector.finished(len(self._groups))
+        # A target that reads the stream early has nothing from the layers after it.
+        nothing = np.zeros(self._n_pos, dtype=edges.weight.dtype)
+        attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._groups))]).ravel()
+        groups = [self._groups[number] for number in numbers // self._n_pos]
+        pos = numbers % self._n_pos
+        nodes = pd.DataFrame(
+            {
+                "id": [f"{group.name}@{at}" for group, at in zip(groups, pos.tolist(), strict=True)],
+                "kind": [group.kind for group in groups],
+                "component": [group.component for group in groups],
+                "layer": [group.layer for group in groups],
+                "head": [group.head for group in groups],
+                "pos": pos,
+                "token": [metadata.tokens[at].text for at in pos],
+                "attribution": attribution[numbers],
+                "rest_in": 0.0,
+                "rest_out": 0.0,
+            }
+        )
+        return AttributionGraph(nodes, *edges, metadata)
+
+
+def with_rests(graph: AttributionGraph) -> AttributionGraph:
+    """The graph with what its edges lack of the nodes' attributions as rests: of a graph that is not complete."""
+    nodes = graph.nodes.copy()
+    attribution = nodes["attribution"].to_numpy(np.float64)
+    for column, ends, without in (
+        ("rest_in", graph.edge_target, ~nodes["kind"].isin(INNER)),
+        ("rest_out", graph.edge_source, nodes["kind"] == "logit"),
+    ):
+        kept = np.bincount(ends, weights=graph.edge_weight, minlength=len(nodes))
+        nodes[column] = np.where(without, 0.0, attribution - kept)
+    return replace(graph, nodes=nodes)
+
+
+def _name(component: Component) -> str:
+    """The part of a node's id before the position."""
+    if component.kind == "mlp":
+        return f"L{component.layer}MLP"
+    return f"L{component.layer}.b_O" if component.kind == "bias" else component.label
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()
