@@ -20,7 +20,7 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from recursive_dla.adapters import load_model
-    from recursive_dla.attribution import attribution_graph
+    from recursive_dla.attribution import attribution_graph, attribution_graphs
     from recursive_dla.breakdown import (
         Breakdown,
         break_down,
@@ -49,6 +49,7 @@ _HOMES = {
     "Target": "targets",
     "UnsupportedModelError": "errors",
     "attribution_graph": "attribution",
+    "attribution_graphs": "attribution",
     "break_down": "breakdown",
     "centred_logit_target": "targets",
     "check": "checks",
@@ -70,6 +71,7 @@ __all__ = [
     "Target",
     "UnsupportedModelError",
     "attribution_graph",
+    "attribution_graphs",
     "break_down",
     "centred_logit_target",
     "check",

@@ -36,7 +36,7 @@ from models import (
 from oracles import Frozen, assert_close, graph_edges, node_name
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from recursive_dla import ActivationCache, AttributionGraph, attribution, attribution_graph
+from recursive_dla import ActivationCache, AttributionGraph, attribution_graph
 from recursive_dla.cache import as_cache
 from recursive_dla.errors import CacheError, InputError
 from recursive_dla.targets import direction_target, log_prob_target
@@ -393,14 +393,6 @@ def test_several_prompts_or_answers_are_refused(prompts: int, answers: Any, mess
     model, _, _, cache = run("gpt2", prompts=prompts)
     with pytest.raises(InputError, match=message):
         attribution_graph(cache, model, answers)
-
-
-def test_a_graph_that_would_be_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attribution, "MAX_COMPLETE_EDGES", 500)
-    with pytest.raises(InputError, match=r"complete graph of 7 tokens has about [0-9,]+ edges; at most 500"):
-        graph("gpt2")
-    with pytest.raises(InputError, match="Unknown rule 'lrp'"):
-        graph("gpt2", rule="lrp")
 
 
 def test_the_cache_is_checked_first_unless_told_not_to() -> None:

@@ -23,6 +23,7 @@ PUBLIC = [
     "Target",
     "UnsupportedModelError",
     "attribution_graph",
+    "attribution_graphs",
     "break_down",
     "centred_logit_target",
     "check",

@@ -1,0 +1,174 @@
+"""Graphs of many tokens and of many prompts: the strongest edges without the rest, batches, the memory budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from models import TWO_MODELS, available, demo_run, random_tokens, run, run_on, tiny
+
+from recursive_dla import AttributionGraph, attribution_graph, attribution_graphs
+from recursive_dla.cache import as_cache
+from recursive_dla.collecting import Edges, Strongest
+from recursive_dla.components import head_components
+from recursive_dla.errors import InputError
+from recursive_dla.values import ValueSpace
+from recursive_dla.writers import component_outputs
+
+ANSWER, WRONG = 5, 17
+LONG = 31
+NAMES = available(*TWO_MODELS, "gpt-neox", "gemma2", "native-attention-only")
+
+
+def edges(graph: AttributionGraph) -> dict[tuple[str, str], float]:
+    ids = graph.nodes["id"].tolist()
+    ends = zip(graph.edge_source, graph.edge_target, graph.edge_weight.tolist(), strict=True)
+    return {(ids[source], ids[target]): weight for source, target, weight in ends}
+
+
+def assert_same(found: AttributionGraph, wanted: AttributionGraph, atol: float = 1e-12) -> None:
+    """The same nodes and edges, whatever their order."""
+    found_edges, wanted_edges = edges(found), edges(wanted)
+    assert found_edges.keys() == wanted_edges.keys()
+    assert max(abs(found_edges[ends] - weight) for ends, weight in wanted_edges.items()) <= atol
+    columns = [graph.nodes.set_index("id").sort_index() for graph in (found, wanted)]
+    pd.testing.assert_frame_equal(*columns, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("limits", [{"max_edges": 101}, {"min_share": 0.02}, {"max_edges": 211, "min_share": 0.003}])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_strongest_edges_are_those_that_pruning_the_complete_graph_leaves(
+    name: str, limits: dict[str, Any]
+) -> None:
+    model = tiny(name)
+    cache = run_on(model, random_tokens(positions=LONG)).cache
+    complete = attribution_graph(cache, model, ANSWER, wrong_answers=WRONG)
+    found = attribution_graph(cache, model, ANSWER, wrong_answers=WRONG, **limits)
+    assert_same(found, complete.prune(**limits))
+    assert 1 < len(found.edge_weight) < len(complete.edge_weight)
+    pruning = found.metadata.pruning
+    assert pruning is not None
+    assert pruning["edges_before"] == len(complete.edge_weight)
+    assert pruning["nodes_before"] == len(complete.nodes)
+
+
+@pytest.mark.demo
+def test_the_strongest_edges_of_the_demo() -> None:
+    demo = demo_run()
+    options: dict[str, Any] = {"wrong_answers": " John"}
+    complete = attribution_graph(demo.cache, demo.model, " Mary", **options)
+    found = attribution_graph(demo.cache, demo.model, " Mary", max_edges=997, **options)
+    assert_same(found, complete.prune(max_edges=997), atol=1e-4)
+
+
+def test_blocks_of_any_size_give_the_same_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("llama-biased")
+    cache = run_on(model, random_tokens(positions=LONG)).cache
+    wanted = attribution_graph(cache, model, ANSWER)
+    monkeypatch.setattr("recursive_dla.attribution._block_bytes", lambda *_: 1)
+    assert_same(attribution_graph(cache, model, ANSWER), wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_are_the_same_by_either_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(name)
+    cache = as_cache(run_on(model, random_tokens(2, LONG)).cache, model)
+    components = head_components(cache.weights)
+    outputs = component_outputs(cache, components).permute(1, 2, 0, 3)
+    taken = []
+    virtual = ValueSpace._by_virtual_weights
+
+    def counted(*args: Any) -> Any:
+        taken.append(args)
+        return virtual(*args)
+
+    monkeypatch.setattr(ValueSpace, "_by_virtual_weights", counted)
+    space = ValueSpace(cache, components, outputs)
+    for index, layer in enumerate(cache.weights.layers):
+        attention = layer.attention
+        n_sources = components.before_attention[index]
+        for prompt in range(2):
+            found = space.of(attention.W_V.mT, n_sources, prompt)(range(5, 23))
+            wanted = torch.stack([outputs[prompt, 5:23, :n_sources] @ weight for weight in attention.W_V])
+            torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    assert len(taken) == 2 * (
+        cache.weights.n_layers - 1
+    )  # before the first layer's there are none
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_gives_what_its_prompts_give_one_by_one(name: str) -> None:
+    model, tokens, _, cache = run(name, prompts=3)
+    answers, wrong, last = [5, 7, 11], [17, 2, 5], [6, 3, 5]
+    together = attribution_graphs(cache, model, answers, wrong_answers=wrong, pos=last)
+    strongest = attribution_graphs(cache, model, answers, wrong_answers=wrong, pos=last, max_edges=37)
+    for prompt in range(3):
+        alone = run_on(model, tokens[prompt : prompt + 1])
+        options: dict[str, Any] = {"wrong_answers": wrong[prompt], "pos": last[prompt]}
+        graph = attribution_graph(alone.cache, model, answers[prompt], **options)
+        assert_same(together[prompt], graph, atol=1e-9)
+        assert_same(strongest[prompt], graph.prune(max_edges=37), atol=1e-9)
+        assert together[prompt].metadata.target == graph.metadata.target
+        assert together[prompt].metadata.tokens == graph.metadata.tokens
+
+
+def test_padding_on_the_right_is_in_no_graph() -> None:
+    model = tiny("gpt2")
+    tokens = random_tokens(positions=7)
+    padded = torch.cat([tokens, torch.zeros_like(tokens[:, :4])], dim=1)
+    found = attribution_graphs(run_on(model, padded).cache, model, ANSWER, pos=[6])[0]
+    wanted = attribution_graph(run_on(model, tokens).cache, model, ANSWER)
+    assert_same(found, wanted, atol=1e-9)
+
+
+def test_one_answer_for_all_prompts() -> None:
+    model, _, _, cache = run("gpt2", prompts=3)
+    graphs = attribution_graphs(cache, model, ANSWER)
+    assert [graph.metadata.target for graph in graphs] == [graphs[0].metadata.target] * 3
+    assert len({graph.metadata.value for graph in graphs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"answers": [5, 7]}, r"`answers` must have one answer for each of 3 prompts. Got 2"),
+        ({"answers": 5, "wrong_answers": [1]}, r"`wrong_answers` must have one answer for each of 3 prompts. Got 1"),
+        ({"answers": 5, "max_edges": 0}, r"`max_edges` must be at least 1. Got 0"),
+        ({"answers": 5, "min_share": -0.1}, r"`min_share` must be at least 0. Got -0.1"),
+        ({"answers": 5, "rule": "lrp"}, "Unknown rule 'lrp'"),
+        (
+            {"answers": 5, "memory_budget": 2**20},
+            r"complete graph of 7 tokens has about [0-9,]+ edges; it needs about \d+ MiB beside the cache, and the"
+            r" memory budget is 1 MiB. Give `max_edges` \(20,000, say\), or raise `memory_budget`",
+        ),
+        (
+            {"answers": 5, "memory_budget": 2**20, "max_edges": 100},
+            r"The graph of 7 tokens needs about .* Shorten the prompt, or raise `memory_budget`",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_first(options: dict[str, Any], message: str) -> None:
+    model, _, _, cache = run("gpt2", prompts=3)
+    with pytest.raises(InputError, match=message):
+        attribution_graphs(cache, model, **options)
+
+
+def test_of_equal_edges_the_earlier_are_kept() -> None:
+    weight = np.array([1.0, -2.0, 3.0, 2.0, -2.0, 0.5, 2.0, 3.0])
+    collector = Strongest(n_pos=1, max_edges=4, min_weight=0.0)
+    for numbers in np.arange(8).reshape(4, 2):
+        collector.add(Edges(numbers, np.full(2, 8), weight[numbers]))
+    used, found = collector.finished(9)
+    assert used[found.source].tolist() == [1, 2, 3, 7]
+    assert found.weight.tolist() == [-2.0, 3.0, 2.0, 3.0]
+
+
+def test_the_floor_rises_to_the_weakest_that_is_kept() -> None:
+    collector = Strongest(n_pos=1, max_edges=2, min_weight=0.25)
+    assert 0.249 < collector.floor() < 0.25
+    numbers = np.arange(16)
+    collector.add(Edges(numbers, numbers, np.linspace(0.1, 1.6, 16)))
+    assert collector.floor() == pytest.approx(1.5)
