@@ -1,21 +1,22 @@
 """Every method of the cache against TransformerLens's own, on the same activations: time, and peak memory.
 
-Ratios above 1 are in our favour. "fresh" is a cache on which nothing was computed yet: TransformerLens keeps the head
-results of the first call in the cache, at nine times the memory of the residual streams, and ours only if asked to.
+Ratios above 1 are in our favour. Times are the processor's, of one thread, so that other work on the machine hardly
+matters. On a new cache nothing was computed yet: TransformerLens keeps the head results of the first call in the cache,
+at nine times the memory of the residual streams, and ours only if asked to.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from statistics import median
 from typing import Any
 
 import torch
-from measure import machine, medians, peak_memory
+from measure import in_turns, machine, peak_memory
 from transformer_lens import ActivationCache as LensCache
 
 from recursive_dla import ActivationCache, load_model, run_with_lean_cache
@@ -89,55 +90,86 @@ def with_neurons(answer: int) -> list[tuple[str, Call]]:
     ]
 
 
-def compare(name: str, ours: Callable[[], Any], theirs: Callable[[], Any], runs: int = 9) -> None:
-    seconds = medians(ours, theirs, runs=runs, warmups=min(runs, 2))
+def compare(name: str, ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int = 5, runs: int = 5) -> None:
+    """One line; it ends in ``slower`` if theirs was the faster one in every round."""
+    seconds = in_turns(ours, theirs, rounds=rounds, runs=runs, clock=time.process_time)
+    ratios = [theirs / ours for ours, theirs in zip(*seconds, strict=True)]
     memory = peak_memory(ours), peak_memory(theirs)
     print(
-        f"  {name:42} {seconds[0] * 1e3:9.2f} {seconds[1] * 1e3:9.2f} {seconds[1] / seconds[0]:7.2f}"
-        f" {memory[0] / 2**20:9.1f} {memory[1] / 2**20:9.1f} {memory[1] / max(memory[0], 2**12):7.1f}",
+        f"  {name:42}{median(seconds[0]) * 1e3:9.2f}{median(seconds[1]) * 1e3:10.2f}{median(ratios):8.2f}"
+        f"{min(ratios):7.2f}{max(ratios):7.2f}{memory[0] / 2**20:10.1f}{memory[1] / 2**20:9.1f}"
+        f"{memory[1] / max(memory[0], 2**12):7.1f}{'  slower' if max(ratios) < 1 else ''}",
         flush=True,
     )
 
 
-def compare_all(model: Any, n_tokens: int, every_neuron: bool) -> None:
-    tokens = model.to_tokens(PROMPT * 100)[:, :n_tokens]
+def heading(text: str) -> None:
+    columns = f"{'ms ours':>9}{'theirs':>10}{'ratio':>8}{'min':>7}{'max':>7}{'MiB ours':>10}{'theirs':>9}{'ratio':>7}"
+    print(f"\n{text:44}{columns}")
+
+
+Activations = dict[str, torch.Tensor]
+
+
+def run(model: Any, n_tokens: int) -> Activations:
+    tokens = model.to_tokens(PROMPT * 200)[:, :n_tokens]
     with torch.no_grad():
-        _, cached = model.run_with_cache(tokens)
-    activations = dict(cached.cache_dict)
+        return dict(model.run_with_cache(tokens)[1].cache_dict)
+
+
+def compare_methods(model: Any, activations: Activations, n_tokens: int) -> None:
+    """What needs no head results, on caches that have looked at the model's weights before."""
     ours, theirs = ActivationCache(activations, model), LensCache(dict(activations), model)
     answer, wrong = model.to_single_token(" Mary"), model.to_single_token(" John")
-    direction = model.W_U[:, answer].detach()
-
-    print(f"\n{n_tokens} tokens{'ms':>38} ours {'theirs':>9} {'ratio':>7}  MiB ours {'theirs':>9} {'ratio':>7}")
+    heading(f"{n_tokens} tokens")
     stack = ours.stack_head_results()
-    for name, call in [*methods(direction), *on_stacks(stack, answer, wrong)]:
+    for name, call in [*methods(model.W_U[:, answer].detach()), *on_stacks(stack, answer, wrong)]:
         compare(name, partial(call, ours), partial(call, theirs))
-    del stack
 
-    compare("first look at the model's weights", lambda: ActivationCache(activations, model).weights, lambda: None)
-    print("  -- fresh")
-    for name, call in [("compute_head_results()", lambda cache: cache.compute_head_results()), *with_heads(direction)]:
+
+def compare_fresh(model: Any, activations: Activations, n_tokens: int) -> None:
+    """The first call on a new cache, which looks at the model's weights, and keeps head results if it is theirs."""
+    answer = model.to_single_token(" Mary")
+    direction = model.W_U[:, answer].detach()
+    heading(f"{n_tokens} tokens, new caches")
+    stack = LensCache(dict(activations), model).decompose_resid()
+    first = [
+        ("accumulated_resid()", lambda cache: cache.accumulated_resid()),
+        ("decompose_resid()", lambda cache: cache.decompose_resid()),
+        ("logit_attrs(layers, answer)", lambda cache: cache.logit_attrs(stack, answer)),
+        ("compute_head_results()", lambda cache: cache.compute_head_results()),
+    ]
+    for name, call in [*first, *with_heads(direction)]:
         compare(
             name,
-            lambda call=call: call(ours.apply_slice_to_batch_dim(None)),
+            lambda call=call: call(ActivationCache(activations, model)),
             lambda call=call: call(LensCache(dict(activations), model)),
         )
-    print("  -- after compute_head_results() on both")
+
+
+def compare_with_heads(model: Any, activations: Activations, n_tokens: int) -> None:
+    """What needs head results, once they are in the cache."""
+    direction = model.W_U[:, model.to_single_token(" Mary")].detach()
+    ours, theirs = ActivationCache(activations, model), LensCache(dict(activations), model)
     ours.compute_head_results(), theirs.compute_head_results()
+    heading(f"{n_tokens} tokens, after compute_head_results()")
     for name, call in with_heads(direction):
         compare(name, partial(call, ours), partial(call, theirs))
-    ours = ActivationCache(activations, model)
-    print("  -- on theirs alone, as its own first call leaves it")
-    for name, call in with_heads(direction):
-        compare(name, partial(call, ours), partial(call, theirs))
-    if every_neuron:
-        print("  -- every neuron of every layer")
-        for name, call in with_neurons(answer):
-            compare(name, partial(call, ours), partial(call, theirs), runs=3)
-        by_name = partial(ours.logit_attrs, "neurons", answer)
-        call = with_neurons(answer)[-1][1]
-        compare("logit_attrs('neurons') / theirs stacked", by_name, partial(call, theirs), runs=3)
-        compare("logit_attrs('neurons') / ours stacked", by_name, partial(call, ours), runs=3)
+
+
+def compare_neurons(model: Any, activations: Activations, n_tokens: int) -> None:
+    """Every neuron of every layer, each a vector; and read along the answer's direction instead."""
+    ours, theirs = ActivationCache(activations, model), LensCache(dict(activations), model)
+    answer = model.to_single_token(" Mary")
+    heading(f"{n_tokens} tokens, every neuron of every layer")
+    *calls, (_, stacked) = with_neurons(answer)
+    by_name = partial(ours.logit_attrs, "neurons", answer)
+    sides = [(name, partial(call, ours), partial(call, theirs)) for name, call in calls]
+    sides.append(("logit_attrs(all neurons)", partial(stacked, ours), partial(stacked, theirs)))
+    sides.append(("logit_attrs('neurons') / theirs stacked", by_name, partial(stacked, theirs)))
+    sides.append(("logit_attrs('neurons') / ours stacked", by_name, partial(stacked, ours)))
+    for name, mine, other in sides:
+        compare(name, mine, other, rounds=3, runs=1)
 
 
 def lean(model: Any, n_tokens: int) -> None:
@@ -155,39 +187,34 @@ def lean(model: Any, n_tokens: int) -> None:
         print(f"  {name:42} {size / 2**20:9.1f} {whole / size:7.2f}")
 
 
-def files(model: Any, n_tokens: int) -> None:
-    tokens = model.to_tokens(PROMPT * 200)[:, :n_tokens]
-    with torch.no_grad():
-        cache = ActivationCache(model.run_with_cache(tokens)[1].cache_dict, model)
-    size = sum(cache.memory().values())
-    print(f"\nA cache of {n_tokens} tokens, {size / 2**20:.0f} MiB: seconds, and peak memory over its size")
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "cache.safetensors")
-        save: Callable[[], Any] = partial(cache.save, path)
-        (taken,) = medians(save, runs=1, warmups=0)
-        # The cache itself is in it.
-        print(f"  {'save':42} {taken:9.1f} {(size + peak_memory(save)) / size:7.2f}")
-        del cache, save
-        load = partial(ActivationCache.load, path, model)
-        (taken,) = medians(load, runs=1, warmups=0)
-        print(f"  {'load':42} {taken:9.1f} {peak_memory(load) / size:7.2f}")
+COMPARISONS = {
+    "methods": compare_methods,
+    "fresh": compare_fresh,
+    "heads": compare_with_heads,
+    "neurons": compare_neurons,
+}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--tokens", type=int, nargs="+", default=[15, 128])
-    arguments.add_argument("--file-tokens", type=int, default=1000)
+    arguments.add_argument("--only", choices=[*COMPARISONS, "lean"], nargs="+", default=[*COMPARISONS, "lean"])
     given = arguments.parse_args()
     logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
     model = load_model("demo")
     # Norm weights are folded in, so that both sides give the same numbers: TransformerLens leaves them out.
     model.enable_compatibility_mode()
     print(machine())
-    print("SmolLM2-135M; medians of runs that take turns, memory by which the process grows")
+    print("SmolLM2-135M; medians of rounds that take turns, and of their ratios; memory by which the process grows")
     for n_tokens in given.tokens:
-        compare_all(model, n_tokens, every_neuron=n_tokens <= 15)
-    lean(model, given.tokens[-1])
-    files(model, given.file_tokens)
+        activations = run(model, n_tokens)
+        for name in given.only:
+            # Every neuron's vector at 128 tokens would take 13 GiB, and theirs twice that.
+            if name in COMPARISONS and not (name == "neurons" and n_tokens > 15):
+                COMPARISONS[name](model, activations, n_tokens)
+    if "lean" in given.only:
+        lean(model, given.tokens[-1])
 
 
 if __name__ == "__main__":

@@ -13,8 +13,12 @@ from typing import Any
 
 import torch
 
+Clock = Callable[[], float]
 
-def medians(*sides: Callable[[], Any], runs: int = 7, warmups: int = 2) -> list[float]:
+
+def medians(
+    *sides: Callable[[], Any], runs: int = 7, warmups: int = 2, clock: Clock = time.perf_counter
+) -> list[float]:
     """The median seconds of each side, each warmed up by itself.
 
     One side after the other: a side that fills much memory would slow down whatever is run just behind it.
@@ -23,12 +27,26 @@ def medians(*sides: Callable[[], Any], runs: int = 7, warmups: int = 2) -> list[
     for side in sides:
         taken = []
         for run in range(warmups + runs):
-            start = time.perf_counter()
+            start = clock()
             side()
             if run >= warmups:
-                taken.append(time.perf_counter() - start)
+                taken.append(clock() - start)
         seconds.append(statistics.median(taken))
     return seconds
+
+
+def in_turns(
+    *sides: Callable[[], Any], rounds: int = 5, runs: int = 5, clock: Clock = time.perf_counter
+) -> list[list[float]]:
+    """The median seconds of each side in each of several rounds, in which the sides take turns.
+
+    Whatever else the machine does meets all sides alike, and where the rounds disagree, that is noise.
+    """
+    found: list[list[float]] = [[] for _ in sides]
+    for _ in range(rounds):
+        for seconds, side in zip(found, sides, strict=True):
+            seconds += medians(side, runs=runs, warmups=min(1, runs - 1), clock=clock)
+    return found
 
 
 def peak_memory(side: Callable[[], Any]) -> int:

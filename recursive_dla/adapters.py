@@ -2,7 +2,8 @@
 
 This is the only file that knows TransformerLens. It accepts a ``TransformerBridge`` (4.x, with Hugging Face's weights
 as they are or in compatibility mode) and a ``HookedTransformer`` (3.x), and refuses by name what the formulas of this
-package do not cover. Nothing is copied or folded: a norm keeps its own weight and bias.
+package do not cover. Nothing is copied or folded: a norm keeps its own weight and bias. Each weight is looked up when
+it is first needed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from recursive_dla.errors import InputError, UnsupportedModelError
 from recursive_dla.weights import MLP, Attention, Layer, ModelWeights, NeuronBank, Norm, Router, in_float32, is_half
 
 
-@torch.no_grad()
 def model_weights(model: Any) -> ModelWeights:
     """The uniform view of ``model``'s weights.
 
@@ -38,20 +38,21 @@ def model_weights(model: Any) -> ModelWeights:
             f" Got {type(model).__name__}; load a model with recursive_dla.load_model(...)."
         )
     _refuse_unsupported(model, cfg)
-    layers = tuple(_layer(block, f"blocks.{index}", cfg) for index, block in enumerate(model.blocks))
-    final_norm = _norm(model, "ln_final", "ln_final", cfg)
-    if final_norm is not None and is_half(model.W_U.dtype):
-        final_norm = in_float32(final_norm)
-    return ModelWeights(
-        name=_model_name(cfg),
-        stored_layers=layers,
-        final_norm=final_norm,
-        W_E=model.W_E.detach(),
-        W_U=model.W_U.detach(),
-        b_U=_bias(model, "b_U"),
-        has_pos_embed=cfg.positional_embedding_type == "standard",
-        logit_soft_cap=cfg.output_logits_soft_cap if cfg.output_logits_soft_cap > 0 else None,
+    return ModelWeights.on_demand(
+        name=lambda: _model_name(cfg),
+        stored_layers=lambda: tuple(_layer(block, f"blocks.{index}", cfg) for index, block in enumerate(model.blocks)),
+        final_norm=lambda: _final_norm(model, cfg),
+        W_E=lambda: model.W_E.detach(),
+        W_U=lambda: model.W_U.detach(),
+        b_U=lambda: _bias(model, "b_U"),
+        has_pos_embed=lambda: cfg.positional_embedding_type == "standard",
+        logit_soft_cap=lambda: cfg.output_logits_soft_cap if cfg.output_logits_soft_cap > 0 else None,
     )
+
+
+def _final_norm(model: Any, cfg: Any) -> Norm | None:
+    norm = _norm(model, "ln_final", "ln_final", cfg)
+    return in_float32(norm) if norm is not None and is_half(model.W_U.dtype) else norm
 
 
 def _refuse_unsupported(model: Any, cfg: Any) -> None:
@@ -93,35 +94,43 @@ def _model_name(cfg: Any) -> str:
 
 
 def _layer(block: Any, module: str, cfg: Any) -> Layer:
+    layer: Layer = Layer.on_demand(
+        attention=lambda: _attention(block, module, cfg),
+        mlp=lambda: None if cfg.attn_only else _mlp(block, module, cfg, layer),
+        parallel=lambda: not cfg.attn_only and bool(cfg.parallel_attn_mlp),
+    )
+    return layer
+
+
+def _attention(block: Any, module: str, cfg: Any) -> Attention:
     attn = block.attn
     # HookedTransformer's grouped-query attention repeats W_V per query head; the underscored one is as stored.
-    grouped = hasattr(attn, "_W_V")
-    attention = Attention(
-        norm=_norm(block, "ln1", f"{module}.ln1", cfg),
-        out_norm=_norm(block, "ln1_post", f"{module}.ln1_post", cfg),
-        W_Q=attn.W_Q.detach(),
-        W_K=(attn._W_K if grouped else attn.W_K).detach(),
-        W_V=(attn._W_V if grouped else attn.W_V).detach(),
-        b_V=_bias(attn, "_b_V" if grouped else "b_V"),
-        W_O=attn.W_O.detach(),
-        b_O=_bias(attn, "b_O"),
+    as_stored = "_" if hasattr(attn, "_W_V") else ""
+    return Attention.on_demand(
+        norm=lambda: _norm(block, "ln1", f"{module}.ln1", cfg),
+        out_norm=lambda: _norm(block, "ln1_post", f"{module}.ln1_post", cfg),
+        W_Q=lambda: attn.W_Q.detach(),
+        W_K=lambda: getattr(attn, f"{as_stored}W_K").detach(),
+        W_V=lambda: getattr(attn, f"{as_stored}W_V").detach(),
+        b_V=lambda: _bias(attn, f"{as_stored}b_V"),
+        W_O=lambda: attn.W_O.detach(),
+        b_O=lambda: _bias(attn, "b_O"),
     )
-    if cfg.attn_only:
-        return Layer(attention, None, parallel=False)
-    parallel = bool(cfg.parallel_attn_mlp)
+
+
+def _mlp(block: Any, module: str, cfg: Any, layer: Layer) -> MLP:
     # A parallel block without a second norm gives the MLP what it gives the attention.
     norm = _norm(block, "ln2", f"{module}.ln2", cfg)
     architecture = ARCHITECTURES.get(getattr(cfg, "architecture", None) or "")
     banks, router = _experts(block.mlp) if cfg.num_experts else ((_neurons(block.mlp, bool(cfg.gated_mlp)),), None)
-    mlp = MLP(
-        norm=attention.norm if norm is None and parallel else norm,
+    return MLP(
+        norm=layer.attention.norm if norm is None and layer.parallel else norm,
         out_norm=_norm(block, "ln2_post", f"{module}.ln2_post", cfg),
         activation=(architecture and architecture.activation) or str(cfg.act_fn),
         banks=banks,
         router=router,
         b_out=None if router else _bias(block.mlp, "b_out"),
     )
-    return Layer(attention, mlp, parallel)
 
 
 def _neurons(mlp: Any, gated: bool) -> NeuronBank:

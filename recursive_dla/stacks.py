@@ -20,7 +20,7 @@ from torch import Tensor
 from recursive_dla.activations import activation
 from recursive_dla.errors import InputError
 from recursive_dla.linear import apply_norm, pull_back_norm
-from recursive_dla.reading import Reader, normalise, precise
+from recursive_dla.reading import Reader, along, normalise, precise
 from recursive_dla.slices import EVERYTHING, Slice
 from recursive_dla.store import ActivationStore
 from recursive_dla.weights import ModelWeights, Norm
@@ -147,13 +147,37 @@ def heads(store: ActivationStore, n_layers: int, positions: Slice, reader: Reade
     """Every head of the first ``n_layers`` layers."""
     n_heads = store.weights.n_heads
 
-    def labels(layer: int) -> list[str]:
-        return [f"L{layer}H{head}" for head in range(n_heads)]
+    def labels(layers: range) -> list[str]:
+        return [f"L{layer}H{head}" for layer in layers for head in range(n_heads)]
 
+    results = None if reader.directions is not None else _cached_head_results(store, n_layers)
+    if results:
+        fill = partial(_copy_heads, results, positions, reader)
+        return [Rows(n_layers * n_heads, partial(labels, range(n_layers)), fill)]
     return [
-        Rows(n_heads, partial(labels, layer), partial(_fill_heads, store, layer, positions, reader))
+        Rows(n_heads, partial(labels, range(layer, layer + 1)), partial(_fill_heads, store, layer, positions, reader))
         for layer in range(n_layers)
     ]
+
+
+def _cached_head_results(
+    store: ActivationStore, n_layers: int
+) -> list[Float[Tensor, "*batch_and_pos head d_model"]] | None:
+    """What each head wrote, if that is cached for all of these layers."""
+    found = []
+    for layer in range(n_layers):
+        results = store.cached_head_results(layer)
+        # Where a norm follows the attention, these are not yet what a head wrote.
+        if results is None or store.weights.stored_layers[layer].attention.out_norm is not None:
+            return None
+        found.append(results)
+    return found
+
+
+def _copy_heads(results: Sequence[Tensor], positions: Slice, reader: Reader, out: Tensor) -> None:
+    taken = [positions.apply(each, dim=-3).to(out.dtype) for each in results]
+    torch.cat(taken, dim=-2, out=out.movedim(0, -2))
+    reader.finish(out)
 
 
 def _fill_heads(store: ActivationStore, layer: int, positions: Slice, reader: Reader, out: Tensor) -> None:
@@ -161,10 +185,10 @@ def _fill_heads(store: ActivationStore, layer: int, positions: Slice, reader: Re
     out_scale = _out_scale(store, attention.out_norm, positions)
     if reader.directions is None:
         results = store.cached_head_results(layer)
-        if results is not None:
-            out.copy_(rearrange(positions.apply(results, dim=-3), "... head d_model -> head ... d_model"))
-        else:
+        if results is None:
             write_head_results(positions.apply(store.need("z", layer), dim=-3), attention.W_O, out)
+        else:
+            out.copy_(positions.apply(results, dim=-3).movedim(-2, 0))
         reader.finish(normalise(out, attention.out_norm, out_scale, in_place=True))
         return
     z = positions.apply(store.need("z", layer), dim=-3).to(reader.directions.dtype)
@@ -225,7 +249,8 @@ def neuron_results(
     if reader.directions is None:
         return normalise(post[..., None] * W_out, out_norm, out_scale, in_place=True)
     directions = pull_back_norm(reader.directions, out_norm)
-    products = W_out.to(directions.dtype) @ directions.mT * post[..., None]
+    at_neurons = along(W_out, directions) if directions.ndim == 2 else W_out.to(directions.dtype) @ directions.mT
+    products = at_neurons * post[..., None]
     return products if out_scale is None else products / out_scale
 
 

@@ -7,15 +7,41 @@ gated and plain MLPs, experts, parallel blocks. Nothing here knows where the wei
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from recursive_dla.errors import UnsupportedModelError
+
+Made = TypeVar("Made", bound="OnDemand")
+
+
+class OnDemand:
+    """A dataclass whose fields can be made when they are first asked for.
+
+    Finding a weight in a model may take longer than computing with it, and most computations need few of them.
+    """
+
+    @classmethod
+    def on_demand(cls: type[Made], **fields: Callable[[], Any]) -> Made:
+        """One whose fields are what these functions return."""
+        made = object.__new__(cls)
+        made.__dict__["_pending"] = fields
+        return made
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            pending = self.__dict__.get("_pending", {})
+            if name not in pending:
+                raise AttributeError(f"{type(self).__name__!r} has no {name!r}")
+            with torch.no_grad():
+                self.__dict__[name] = pending[name]()
+            return self.__dict__[name]
 
 
 @dataclass(frozen=True)
@@ -38,7 +64,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Attention:
+class Attention(OnDemand):
     """One layer's attention. Grouped-query models keep one ``W_K`` and ``W_V`` per key-value head.
 
     ``norm`` is the one before it and ``out_norm`` the one after, where the model has them.
@@ -106,7 +132,7 @@ class MLP:
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(OnDemand):
     """One block: attention, then an MLP (``None`` in attention-only models) that reads the stream after it.
 
     In a ``parallel`` block both read the stream that enters it.
@@ -118,7 +144,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class ModelWeights:
+class ModelWeights(OnDemand):
     """A model's weights; biases that are absent or all zero are ``None``.
 
     ``stored_layers`` are in the model's own precision; :attr:`layers` are what to compute with. ``logit_soft_cap`` is

@@ -272,3 +272,14 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Any, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "transformer_lens.model_bridge", None)
     with pytest.raises(InputError, match=r'needs TransformerLens 4: pip install "recursive-dla\[demo\]"'):
         load_model(tmp_path / "empty")
+
+
+def test_a_weight_is_looked_up_once_and_when_it_is_needed() -> None:
+    weights = model_weights(tiny("gpt2"))
+    attention = weights.layers[1].attention
+    assert {"W_E", "b_U"}.isdisjoint(vars(weights))
+    assert {"W_Q", "W_O"}.isdisjoint(vars(attention))
+    assert attention.W_O is attention.W_O
+    assert "W_Q" not in vars(attention)
+    with pytest.raises(AttributeError, match="'Attention' has no 'W_X'"):
+        _ = attention.W_X

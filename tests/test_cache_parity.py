@@ -26,7 +26,7 @@ from recursive_dla.slices import Slice
 PROMPTS = 5
 MODELS = ("gpt2", "llama-biased", "native-attention-only", "gpt2-compatible")
 if LENS_3:
-    MODELS = (*MODELS, "hooked-LNPre", "hooked-RMS", "hooked-RMSPre", "hooked-attention-only")
+    MODELS = ("gpt2-compatible", "hooked-LNPre", "hooked-RMS", "hooked-RMSPre", "hooked-attention-only")
 BATCHES = ("batch", "one prompt", "no batch")
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -118,30 +118,37 @@ def has_mlp(name: str) -> bool:
     return "attention-only" not in name
 
 
-SLICES: list[Any] = [
-    None,
-    2,
-    -1,
-    np.int64(3),
-    (4,),
-    (1, 5),
-    (0, 6, 2),
-    (-3, None),
-    slice(1, 4),
-    [0, 5, 2],
-    np.array([1, 3]),
-    torch.tensor([3, 1]),
-    torch.tensor(4),
-    LensSlice((1, 4)),
-    LensSlice(2),
-    LensSlice([6, 0]),
-]
-if LENS_3:  # which takes these for arrays, or not at all
-    SLICES = [
-        form
-        for form in SLICES
-        if not isinstance(form, np.integer) and not (isinstance(form, Tensor) and form.ndim == 0)
+def forms(size: int) -> list[Any]:
+    """Every form of a slice, of a dimension of some size."""
+    middle = size // 2
+    found = [
+        None,
+        2,
+        -1,
+        np.int64(middle),
+        (middle,),
+        (1, size - 2),
+        (0, size - 1, 2),
+        (-3, None),
+        slice(1, middle),
+        slice(None, None, 3),
+        [0, size - 2, 2],
+        np.array([1, middle]),
+        torch.tensor([middle, 1]),
+        torch.tensor(middle),
+        LensSlice((1, middle)),
+        LensSlice(2),
+        LensSlice([size - 1, 0]),
     ]
+    if not LENS_3:
+        return found
+    # It takes these for arrays, or not at all.
+    return [
+        each for each in found if not isinstance(each, np.integer) and not (isinstance(each, Tensor) and not each.ndim)
+    ]
+
+
+SLICES = forms(POSITIONS)
 A_FEW_SLICES: list[Any] = [None, -1, (1, 5, 2), [0, 5, 2]]
 DIRECTIONS = torch.linspace(-1, 1, 1000)
 
@@ -310,7 +317,8 @@ def test_head_results_that_the_model_cached(name: str, batch: str) -> None:
 
 # --- neurons ---------------------------------------------------------------------------------------------------------
 
-NEURONS: list[Any] = [None, 3, -1, (2, 9), (0, 12, 5), [0, 11, 4], torch.tensor([6, 2]), LensSlice((1, 4))]
+D_MLP = 13
+NEURONS: list[Any] = [None, 3, (2, 9), torch.tensor([6, 2])]
 with_mlp = pytest.mark.parametrize(
     ("name", "batch", "dtype"),
     [
@@ -325,6 +333,8 @@ def test_get_neuron_results(name: str, batch: str, dtype: torch.dtype) -> None:
     onto = [None, direction(name, dtype), direction(name, dtype, 3)]
     calls = [
         *options(layer=[0, 1, -1], neuron_slice=NEURONS, pos_slice=[None, -1], project_output_onto=onto),
+        *options(layer=[0], neuron_slice=forms(D_MLP), pos_slice=[(1, 5)], project_output_onto=onto),
+        *options(layer=[0], neuron_slice=[(2, 9)], pos_slice=SLICES, project_output_onto=onto),
         *options(layer=[1], neuron_slice=[None, (2, 9)], pos_slice=A_FEW_SLICES, project_output_onto=onto),
     ]
     for given in calls:
@@ -348,6 +358,8 @@ def test_stack_neuron_results(name: str, batch: str, dtype: torch.dtype) -> None
     calls = [
         *options(layer=layers(name), **flags, return_labels=[True]),
         *options(layer=[-1], **flags, neuron_slice=NEURONS, return_labels=[True]),
+        *options(layer=[-1], project_output_onto=onto, neuron_slice=forms(D_MLP), return_labels=[True]),
+        *options(layer=[1], project_output_onto=onto, pos_slice=SLICES),
         *options(layer=[1], **flags, pos_slice=A_FEW_SLICES),
         *options(layer=[-1], **flags, pos_slice=[[0, 5, 2]], neuron_slice=[3, (2, 9)]),
         *([] if LENS_3 else options(layer=[1], **flags, mlp_input=[True])),
@@ -377,13 +389,15 @@ def test_stack_activation(name: str, batch: str) -> None:
                 assert ours.stack_activation(activation, 0).shape == (0, *ours[activation, 0].shape)
             else:
                 assert torch.equal(ours.stack_activation(activation, layer), theirs.stack_activation(activation, layer))
-    for given in options(activation_name=["scale", "normalized"], sublayer_type=["ln1"]):
+    norms = ["ln1", "ln2"] if has_mlp(name) else ["ln1"]
+    for given in options(activation_name=["scale", "normalized"], sublayer_type=norms):
         assert torch.equal(ours.stack_activation(**given), theirs.stack_activation(**given))
 
 
 # --- norms and logits ------------------------------------------------------------------------------------------------
 
-PROMPT_SLICES: list[Any] = [None, 2, -1, (1, 4), [0, 3], torch.tensor([4]), LensSlice(1)]
+PROMPT_SLICES = forms(PROMPTS)
+A_FEW_PROMPT_SLICES: list[Any] = [None, 2, (1, 4), [0, 3]]
 
 
 @everywhere
@@ -392,11 +406,15 @@ def test_apply_ln_to_stack(name: str, batch: str, dtype: torch.dtype) -> None:
         layer=layers(name),
         mlp_input=[False, True] if has_mlp(name) else [False],
         pos_slice=A_FEW_SLICES,
-        batch_slice=PROMPT_SLICES if batch == "batch" else [None],
+        batch_slice=A_FEW_PROMPT_SLICES if batch == "batch" else [None],
         recompute_ln=[False, True],
     ):
         if given["mlp_input"] and is_last(name, given["layer"]):
             continue
+        assert_same(name, batch, dtype, lambda side, given=given: _scaled(side, batch, given))
+    each = [{"pos_slice": form} for form in SLICES]
+    each += [{"pos_slice": (1, 5), "batch_slice": form} for form in PROMPT_SLICES] if batch == "batch" else []
+    for given in each:
         assert_same(name, batch, dtype, lambda side, given=given: _scaled(side, batch, given))
 
 
@@ -441,6 +459,10 @@ def _attributions(name: str, batch: str) -> Iterator[tuple[Any, dict[str, Any]]]
     if not name.startswith(("hooked", "native")):
         single.append("w5")  # the others have no tokenizer
     prompts = PROMPTS if batch == "batch" else 1
+    for form in SLICES:
+        yield 5, {"pos_slice": form}
+    for form in PROMPT_SLICES if batch == "batch" else []:
+        yield torch.tensor(5), {"pos_slice": (1, 5), "batch_slice": form}
     for pos_slice in A_FEW_SLICES:
         positions = Slice(pos_slice)
         taken = len(positions.indices(POSITIONS))
@@ -452,7 +474,7 @@ def _attributions(name: str, batch: str) -> Iterator[tuple[Any, dict[str, Any]]]
             continue
         if batch == "one prompt":
             continue
-        for batch_slice in PROMPT_SLICES:
+        for batch_slice in A_FEW_PROMPT_SLICES:
             some = Slice(batch_slice)
             given = {"pos_slice": pos_slice, "batch_slice": batch_slice}
             yield 5, given

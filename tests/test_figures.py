@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from models import POSITIONS, TWO_MODELS, demo_run, run
+from models import POSITIONS, TWO_MODELS, available, demo_run, run
 
 from recursive_dla import ActivationCache, AttributionGraph, Breakdown, InputError, attribution_graph, break_down
 from recursive_dla.figures import (
@@ -162,7 +162,7 @@ def test_the_graph_figure_draws_every_edge_once_with_its_sign(dtype: torch.dtype
     assert graph().figure(max_edges=31, theme="light").to_json() == graph_figure(graph(), max_edges=31).to_json()
 
 
-@pytest.mark.parametrize("name", [*TWO_MODELS, "gemma2"])
+@pytest.mark.parametrize("name", [*TWO_MODELS, *available("gemma2")])
 def test_the_lens_ends_in_the_model_s_own_prediction(name: str) -> None:
     model, _, logits, _ = run(name, prompts=2)
     frame = logit_lens_frame(own_cache(name, 2), 5, prompt=1)
@@ -192,7 +192,7 @@ def test_the_lens_reads_every_point_through_the_model_s_own_modules() -> None:
     np.testing.assert_allclose(10 ** ranked.z.flatten(), frame["rank"])
 
 
-@pytest.mark.parametrize("name", [*TWO_MODELS, "gemma2", "native-no-norms"])
+@pytest.mark.parametrize("name", [*TWO_MODELS, *available("gemma2"), "native-no-norms"])
 def test_attention_is_the_cached_pattern_and_its_twin_weighs_the_cached_values(name: str) -> None:
     activations = run(name, prompts=2).cache
     weights = own_cache(name).weights
