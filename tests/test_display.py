@@ -77,7 +77,7 @@ def test_a_graph_shows_its_value_tokens_and_strongest_components() -> None:
 
 def test_a_pruned_graph_says_of_what() -> None:
     page = Page(graph().prune(max_edges=31)._repr_html_())
-    assert f"edges of {len(graph().nodes):,} and {len(graph().edge_weight):,}" in page.text
+    assert f"pruned from {len(graph().nodes):,} nodes and {len(graph().edge_weight):,} edges; " in page.text
 
 
 def test_a_breakdown_shows_each_answer_s_strongest_components() -> None:
