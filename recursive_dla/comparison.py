@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
+from recursive_dla.flow import totals
 from recursive_dla.graph import AttributionGraph, GraphMetadata
 from recursive_dla.labels import token_label, visible_line
 
-Align = Union[None, Literal["position", "component"], Mapping[int, int]]
+Align = Literal["position", "component"] | Mapping[int, int] | None
 
 # What stands for the part of the logit that comes from no leaf which is left.
 CUT = "(cut)"
@@ -51,21 +52,21 @@ class GraphDifference:
 
     @property
     def leaves(self) -> pd.DataFrame:
-        """The rows of ``nodes`` that read nothing, and one called ``(cut)``: what of each logit comes from none of them.
+        """The rows of ``nodes`` that read nothing, and one, ``(cut)``, for what of the logits comes from none of them.
 
-        That row is zero, but for rounding, where both graphs are complete.
+        It is zero, but for rounding, where both graphs are complete.
         """
         leaves = self.nodes[self.nodes["leaf"]]
-        cut = {"component": CUT, "kind": "remainder", "leaf": True}
-        cut |= {"a": self.a.value - leaves["a"].sum(), "b": self.b.value - leaves["b"].sum()}
-        cut["difference"] = cut["b"] - cut["a"]
+        a, b = self.a.value - leaves["a"].sum(), self.b.value - leaves["b"].sum()
+        cut = {"component": CUT, "kind": "remainder", "leaf": True, "a": a, "b": b, "difference": b - a}
         rest = pd.DataFrame([cut]).reindex(columns=leaves.columns).astype(leaves.dtypes.to_dict())
         return pd.concat([leaves, rest], ignore_index=True)
 
     def __str__(self) -> str:
         a, b = self.a, self.b
+        values = f"{b.value:+.4f} − ({a.value:+.4f}) = {self.value:+.4f} logits"
         lines = [
-            f"GraphDifference {_subject(b)} − {_subject(a)}: {b.value:+.4f} − {a.value:+.4f} = {self.value:+.4f} logits",
+            f"GraphDifference {_subject(b)} − {_subject(a)}: {values}",
             f"aligned by {self.by}; {len(self.nodes):,} nodes, {len(self.edges):,} edges; strongest:",
         ]
         for row in self.strongest().itertuples():
@@ -150,8 +151,8 @@ def compare(a: AttributionGraph, b: AttributionGraph, *, align: Align = None) ->
     nodes = _nodes(keys, [nodes for nodes, _ in sides], key_of)
     edges = _edges([edges for _, edges in sides], [nodes for nodes, _ in sides], key_of)
     positions = _positions(keys["place"].to_numpy(), pairs)
-    for name, values in positions.items():
-        nodes.insert(nodes.columns.get_loc("a"), f"pos_{name}", values)
+    for place, (name, values) in enumerate(positions.items(), nodes.columns.tolist().index("a")):
+        nodes.insert(place, f"pos_{name}", values)
     frame = _sorted(nodes).reset_index(drop=True)
     by = align if isinstance(align, str) else "mapping"
     return GraphDifference(a.metadata, b.metadata, by, frame, _named_edges(edges, keys, positions))
@@ -215,7 +216,7 @@ def _nodes(keys: pd.DataFrame, sides: list[pd.DataFrame], key_of: pd.Series[int]
         nodes[name] = first[name].reindex(keys["component"]).to_numpy()
     for name, side in zip("ab", sides, strict=True):
         rows = _rows(side, key_of)
-        nodes[name] = np.bincount(rows, weights=side["value"], minlength=len(keys))
+        nodes[name] = totals(rows, side["value"].to_numpy(), len(keys))
     nodes["difference"] = nodes["b"] - nodes["a"]
     return nodes
 
@@ -230,7 +231,7 @@ def _edges(edges: list[pd.DataFrame], nodes: list[pd.DataFrame], key_of: pd.Seri
     split = len(ends[0])
     found = pd.DataFrame({"source": both // count, "target": both % count})
     for name, side, rows in zip("ab", edges, (place[:split], place[split:]), strict=True):
-        found[name] = np.bincount(rows, weights=side["value"], minlength=len(both))
+        found[name] = totals(rows, side["value"].to_numpy(), len(both))
     found["difference"] = found["b"] - found["a"]
     return _sorted(found)
 
@@ -257,14 +258,11 @@ def _positions(places: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> dict
 def _named_edges(edges: pd.DataFrame, keys: pd.DataFrame, positions: dict[str, pd.Series[int]]) -> pd.DataFrame:
     names = keys["component"].to_numpy()
     source, target = edges["source"].to_numpy(), edges["target"].to_numpy()
-    columns = {"source": names[source], "target": names[target]}
+    named = pd.DataFrame({"source": names[source], "target": names[target]})
     for side, of in positions.items():
-        columns[f"source_pos_{side}"] = of.to_numpy()[source]
-        columns[f"target_pos_{side}"] = of.to_numpy()[target]
-    numbers = edges[["a", "b", "difference"]].reset_index(drop=True)
-    named = pd.DataFrame(columns)
-    positioned = [name for name in named if "_pos_" in name]
-    return pd.concat([named.astype(dict.fromkeys(positioned, "Int64")), numbers], axis=1)
+        named[f"source_pos_{side}"] = of.take(source).array
+        named[f"target_pos_{side}"] = of.take(target).array
+    return pd.concat([named, edges[["a", "b", "difference"]].reset_index(drop=True)], axis=1)
 
 
 def _subject(metadata: GraphMetadata) -> str:

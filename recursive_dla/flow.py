@@ -1,8 +1,7 @@
 """Passes over the edges of a flow network, level by level: one array operation for each level, none for each edge.
 
-A node's *level* is the length of the longest path to it. Edges only go to higher levels, so a pass over the edges in the
-order of their targets' levels has every sum over paths (the Neumann series ``A + A² + …`` of the edges' matrix) in the
-time that reading them once takes.
+A node's *level* is the length of the longest path to it. Edges only go to higher levels, so one pass over the edges, in
+the order of their targets' levels, gives every sum over paths: the Neumann series ``A + A² + …`` of the edges' matrix.
 """
 
 from __future__ import annotations
@@ -52,7 +51,12 @@ class LevelledEdges:
 
     def into(self) -> np.ndarray:
         """The absolute weight that comes into each node."""
-        return np.bincount(self.target, weights=self.weight, minlength=self.n_nodes)
+        return totals(self.target, self.weight, self.n_nodes)
+
+
+def totals(ends: np.ndarray, weight: np.ndarray, n_nodes: int) -> np.ndarray:
+    """What the edges with each node at this end weigh together, in double precision."""
+    return np.bincount(ends, weights=weight, minlength=n_nodes).astype(np.float64)
 
 
 def node_levels(source: np.ndarray, target: np.ndarray, n_nodes: int) -> np.ndarray:

@@ -97,8 +97,9 @@ class AttributionGraph:
         nodes: One row for each component at each position that has an edge: components in writing order, the logit,
             then constants. ``id`` is like
             ``L23H3@14``, ``L0MLP@4``, ``embed@4``, ``L3.b_O@4``, ``logit@14``; ``kind`` is ``embed``, ``pos_embed``,
-            ``head``, ``mlp``, ``bias``, ``remainder``, ``logit`` or ``group``; ``component`` is the label that the cache's methods
-            use. Embeddings are at layer -1, the logit at ``n_layers``; ``head`` is -1 where there is none.
+            ``head``, ``mlp``, ``bias``, ``remainder``, ``logit`` or ``group``; ``component`` is the label that the
+            cache's methods use. Embeddings are at layer -1, the logit at ``n_layers``; ``head`` is -1 where there is
+            none.
         edge_source: For each edge, the row of its source in ``nodes``.
         edge_target: For each edge, the row of its destination.
         edge_weight: For each edge, what flows along it; logits, positive raises the answer.
@@ -267,13 +268,15 @@ class AttributionGraph:
 
         Raises:
             InputError: A group that mixes leaves with nodes that read, one that holds the logit, groups that overlap or
-                share a name with a node, or groups that would make the graph go in a circle.
+                share a name with a node, or groups that would make the graph go in a circle, as heads of two layers do
+                where something between them reads the one and is read by the other. Sums over paths would mean nothing
+                then; ``select`` what matters first, or take what lies between into the group.
 
         Example:
             >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
-            >>> movers = graph.group({"name movers": ["L23H3@14", "L29H1@14"]})
+            >>> movers = graph.group({"name movers": ["L23H1@14", "L23H3@14"]})
             >>> [member.id for member in movers.metadata.groups["name movers"]]
-            ['L23H3@14', 'L29H1@14']
+            ['L23H1@14', 'L23H3@14']
         """
         from recursive_dla.grouping import group
 

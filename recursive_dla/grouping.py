@@ -1,7 +1,7 @@
 """Nodes merged into groups, with a flow that stays exact.
 
-For a group ``G``, Σ over members of (Σ in-edges + ``rest_in`` = attribution = Σ out-edges + ``rest_out``), less the edges
-from member to member on all three sides, leaves: what comes in from outside + Σ ``rest_in`` = attribution of ``G`` = what
+Sum Σ in-edges + ``rest_in`` = attribution = Σ out-edges + ``rest_out`` over the members of a group, and take the edges
+from member to member off all three sides: what comes from outside + Σ ``rest_in`` = attribution of the group = what
 goes outside + Σ ``rest_out``.
 """
 
@@ -10,17 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.flow import CycleError, node_levels
+from recursive_dla.flow import CycleError, node_levels, totals
 from recursive_dla.graph import AttributionGraph, Member, Token
 from recursive_dla.pruning import Names, rows_of
 
-GroupBy = Union[str, Mapping[str, Names], Callable[[Any], Union[str, None]]]
+GroupBy = str | Mapping[str, Names] | Callable[[Any], str | None]
 
 # Control tokens such as <|im_start|> are words of their own.
 _CONTROL = re.compile(r"<[^<>\s]+>")
@@ -67,8 +67,9 @@ def _names(graph: AttributionGraph, by: GroupBy) -> pd.Series[Any]:
     if isinstance(by, Mapping):
         return _by_hand(graph, by)
     found = [by(row) for row in graph.nodes.itertuples(index=False)]
-    if wrong := [name for name in found if not (name is None or isinstance(name, str))]:
-        raise InputError(f"The function must return a group's name or None. Got {wrong[0]!r}.")
+    for name in found:
+        if not isinstance(name, str | None):
+            raise InputError(f"The function must return a group's name or None. Got {name!r}.")
     return pd.Series(found, dtype=object)
 
 
@@ -171,11 +172,11 @@ def _merged_edges(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Edges between groups, in the order of their ends, and for each group what flows from member to member."""
     source, target = owner[graph.edge_source].astype(np.int64), owner[graph.edge_target]
-    weight = graph.edge_weight.astype(np.float64)
+    weight = graph.edge_weight
     inside = source == target
-    inner = np.bincount(source[inside], weights=weight[inside], minlength=count)
+    inner = totals(source[inside], weight[inside], count)
     ends, place = np.unique(source[~inside] * count + target[~inside], return_inverse=True)
-    merged = np.bincount(place, weights=weight[~inside], minlength=len(ends)).astype(graph.edge_weight.dtype)
+    merged = totals(place, weight[~inside], len(ends)).astype(weight.dtype)
     return (ends // count).astype(np.int32), (ends % count).astype(np.int32), merged, inner
 
 
@@ -186,7 +187,7 @@ def _check_acyclic(source: np.ndarray, target: np.ndarray, ids: pd.Index) -> Non
         way = " → ".join(repr(ids[node]) for node in _circle(source, target, error.nodes))
         raise InputError(
             f"These groups would make the graph go in a circle: {way}. Take what lies between a group's members into"
-            " it, or split it."
+            " it, leave it out (`drop`, or `select` what matters), or split the group."
         ) from None
 
 
@@ -210,7 +211,7 @@ def _nodes(
 ) -> pd.DataFrame:
     nodes, count = graph.nodes, len(ids)
     total = {
-        name: np.bincount(owner, weights=nodes[name].to_numpy(np.float64), minlength=count)
+        name: totals(owner, nodes[name].to_numpy(), count)
         for name in ("attribution", "rest_in", "rest_out")
     }
     total["attribution"] = (total["attribution"] - inner).astype(nodes["attribution"].dtype)

@@ -1,4 +1,4 @@
-"""Parts of an attribution graph: by influence, by weight, or by what the nodes are; the sums of what is kept still hold.
+"""Parts of an attribution graph, by influence, by weight, or by what the nodes are; the sums of what is kept hold.
 
 What is cut stays in the nodes' ``rest_in`` and ``rest_out``. How much of the logit and of the influence is left is
 measured each time: see :func:`keep`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,13 +25,14 @@ from recursive_dla.flow import (
     influence,
     leading_to,
     node_levels,
+    totals,
     traced,
 )
 from recursive_dla.graph import AttributionGraph
 from recursive_dla.slices import Slice, SliceInput
 
-Names = Union[str, Iterable[str]]
-Layers = Union[int, Iterable[int]]
+Names = str | Iterable[str]
+Layers = int | Iterable[int]
 
 
 def node_influence(graph: AttributionGraph) -> pd.Series[float]:
@@ -238,17 +239,16 @@ def keep(
 
     * ``influence_kept``: the share of the influence on the logit that comes from leaves over kept edges alone, all
       in-edges of the graph before (and its ``rest_in``) sharing a node by absolute weight. From 0 to 1.
-    * ``logit_kept``: Σ ``weight · traced(source)`` over the logit's in-edges, in logits. ``traced`` is 1 for leaves, and
-      for others the mean of it over their in-edges and ``rest_in`` (where it is 0), by absolute weight. Nothing is
+    * ``logit_kept``: Σ ``weight · traced(source)`` over the logit's in-edges, in logits. ``traced`` is 1 for leaves, 0
+      for what was cut, and for other nodes the mean over their in-edges and ``rest_in``, by absolute weight. Nothing is
       divided by an attribution, so it stays well-behaved where flows cancel.
     """
     cut = ~edges_kept
     nodes = graph.nodes.copy()
-    lost = graph.edge_weight[cut].astype(np.float64)
     for column, ends in (("rest_in", graph.edge_target), ("rest_out", graph.edge_source)):
-        nodes[column] += np.bincount(ends[cut], weights=lost, minlength=len(nodes))
+        nodes[column] += totals(ends[cut], graph.edge_weight[cut], len(nodes))
     root, edges = root_row(graph), _levelled(graph, edges_kept)
-    inputs = np.bincount(graph.edge_target, weights=np.abs(graph.edge_weight), minlength=len(nodes))
+    inputs = totals(graph.edge_target, np.abs(graph.edge_weight), len(nodes))
     inputs += graph.nodes["rest_in"].abs().to_numpy()
     influence_kept = traced(edges, graph.is_leaf, inputs)[root]
     explained = traced(edges, graph.is_leaf, edges.into() + nodes["rest_in"].abs().to_numpy())

@@ -103,7 +103,7 @@ def trace(
     # Libraries print as they load; stdout is kept for the answer.
     with contextlib.redirect_stdout(sys.stderr):
         report, graph = _trace(prompt, answer, wrong, model, pos, top, rule.value, dtype.value, device, check)
-        pruned = graph.prune(**pruning) if pruning else None
+        pruned: Any = graph.prune(**pruning) if pruning else None
         for path in paths:
             pruned.save(path)
     if as_json:
