@@ -51,7 +51,7 @@ def graph_html(graph: AttributionGraph) -> str:
     ]
     leaves = nodes[graph.is_leaf].groupby("pos")["attribution"].sum()
     shares = [float(leaves.get(token.pos, 0.0)) for token in meta.tokens]
-    left = [_faint(pruning_line(meta))] if meta.pruning else []
+    left = [_faint(f"pruned {pruning_line(meta)}")] if meta.pruning else []
     body = [
         _heading("AttributionGraph", f"{meta.target.label} at {meta.target.pos}: {_signed(meta.value)}{unit}"),
         _faint(facts),

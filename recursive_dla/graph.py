@@ -354,7 +354,7 @@ class AttributionGraph:
             members = sum(map(len, meta.groups.values()))
             lines.append(f"{members:,} nodes grouped into {len(meta.groups):,}")
         if meta.pruning:
-            lines.append(pruning_line(meta))
+            lines.append(f"pruned {pruning_line(meta)}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -367,10 +367,11 @@ class AttributionGraph:
 
 
 def pruning_line(metadata: GraphMetadata) -> str:
-    """How large a pruned graph was before, and how much of the logit and of the influence is left."""
-    pruning = metadata.pruning or {}
-    line = f"pruned from {pruning['nodes_before']:,} nodes and {pruning['edges_before']:,} edges"
-    if "logit_kept" in pruning:
-        line += f"; {pruning['logit_kept']:+.4f} of {metadata.value:+.4f} logits"
-        line += f" and {pruning['influence_kept']:.1%} of the influence come from its leaves"
-    return line
+    """How large a pruned graph was before, and how much of the logit and of the influence is left, where known."""
+    pruning, parts = metadata.pruning or {}, []
+    if {"nodes_before", "edges_before"} <= pruning.keys():
+        parts.append(f"from {pruning['nodes_before']:,} nodes and {pruning['edges_before']:,} edges")
+    if {"logit_kept", "influence_kept"} <= pruning.keys():
+        left = f"{pruning['logit_kept']:+.4f} of {metadata.value:+.4f} logits"
+        parts.append(f"{left} and {pruning['influence_kept']:.1%} of the influence come from its leaves")
+    return "; ".join(parts)

@@ -60,7 +60,7 @@ class Panel {
     return [
       this.head(item),
       this.balance(item),
-      ...(item.kind === "group" ? this.memberSection(item) : []),
+      ...(isPinnedGroup(item) ? this.memberSection(item) : this.mergedSection(item)),
       ...this.outputSection(item),
       ...this.inputSection(item, state.open),
     ];
@@ -69,7 +69,7 @@ class Panel {
   head(item) {
     const { explorer } = this;
     const { graph, actions } = explorer;
-    const group = item.kind === "group";
+    const group = isPinnedGroup(item);
     const pinned = !group && actions.isPinned(item);
     const where = group
       ? showCount(item.members.length, "node")
@@ -130,6 +130,23 @@ class Panel {
       this.members.render(itemKey(item), flows, {
         whole: item.attribution, limit: MEMBERS_LIMIT, label: "Members",
       }),
+    ];
+  }
+
+  /** What a node stands for that was merged from others before the page was made. */
+  mergedSection(item) {
+    if (!item.merged.length) return [];
+    const { graph } = this.explorer;
+    const byStrength = [...item.merged].sort((a, b) => Math.abs(b.attribution) - Math.abs(a.attribution));
+    const most = Math.abs(byStrength[0].attribution);
+    return [
+      sectionTitle("Members", "their attributions, before they were merged"),
+      make("ul", { class: "rows", "aria-label": "Members" }, byStrength.map((member) =>
+        make("li", { class: "row row--merged" },
+          markIcon(member, graph),
+          make("span", { class: "row__name" },
+            make("span", { class: "row__component" }, itemName(member)), tokenChip(member.pos, graph)),
+          ...flowCells({ flow: member.attribution, whole: item.attribution, most })))),
     ];
   }
 
