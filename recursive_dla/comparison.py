@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.flow import totals
+from recursive_dla.flow import merge_parallel, totals
 from recursive_dla.graph import AttributionGraph, GraphMetadata
 from recursive_dla.labels import token_label, visible_line
 
@@ -222,18 +222,14 @@ def _nodes(keys: pd.DataFrame, sides: list[pd.DataFrame], key_of: pd.Series[int]
 
 
 def _edges(edges: list[pd.DataFrame], nodes: list[pd.DataFrame], key_of: pd.Series[int]) -> pd.DataFrame:
-    count = len(key_of)
-    ends = []
-    for side, of in zip(edges, nodes, strict=True):
-        rows = _rows(of, key_of)
-        ends.append(rows[side["source"]].astype(np.int64) * count + rows[side["target"]])
-    both, place = np.unique(np.concatenate(ends), return_inverse=True)
-    split = len(ends[0])
-    found = pd.DataFrame({"source": both // count, "target": both % count})
-    for name, side, rows in zip("ab", edges, (place[:split], place[split:]), strict=True):
-        found[name] = totals(rows, side["value"].to_numpy(), len(both))
-    found["difference"] = found["b"] - found["a"]
-    return _sorted(found)
+    rows = [_rows(side, key_of).astype(np.int32) for side in nodes]
+    source, target = (
+        np.concatenate([of[side[end]] for of, side in zip(rows, edges, strict=True)]) for end in ("source", "target")
+    )
+    a, b = (side["value"].to_numpy() for side in edges)
+    weights = np.concatenate([a, np.zeros(len(b))]), np.concatenate([np.zeros(len(a)), b])
+    source, target, (a, b) = merge_parallel(source, target, len(key_of), *weights)
+    return _sorted(pd.DataFrame({"source": source, "target": target, "a": a, "b": b, "difference": b - a}))
 
 
 def _rows(side: pd.DataFrame, key_of: pd.Series[int]) -> np.ndarray:
@@ -256,9 +252,12 @@ def _positions(places: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> dict
 
 
 def _named_edges(edges: pd.DataFrame, keys: pd.DataFrame, positions: dict[str, pd.Series[int]]) -> pd.DataFrame:
-    names = keys["component"].to_numpy()
+    code, names = pd.factorize(keys["component"])
     source, target = edges["source"].to_numpy(), edges["target"].to_numpy()
-    named = pd.DataFrame({"source": names[source], "target": names[target]})
+    # There may be millions of edges; categories keep each name once.
+    named = pd.DataFrame(
+        {name: pd.Categorical.from_codes(code[of], names) for name, of in (("source", source), ("target", target))}
+    )
     for side, of in positions.items():
         named[f"source_pos_{side}"] = of.take(source).array
         named[f"target_pos_{side}"] = of.take(target).array

@@ -49,8 +49,12 @@ def graph_html(graph: AttributionGraph) -> str:
             (node.split("@")[0] for node in strongest["id"]), strongest["pos"], strongest["attribution"], strict=True
         )
     ]
-    leaves = nodes[graph.is_leaf].groupby("pos")["attribution"].sum()
-    shares = [float(leaves.get(token.pos, 0.0)) for token in meta.tokens]
+    shares = [0.0] * len(meta.tokens)
+    leaves = nodes[graph.is_leaf]
+    for node, pos, attribution in zip(leaves["id"], leaves["pos"], leaves["attribution"], strict=True):
+        # Leaves read nothing, so those of a group give what it does, each at its own token.
+        for at, part in [(one.pos, one.attribution) for one in meta.groups.get(node, ())] or [(pos, attribution)]:
+            shares[at] += float(part)
     left = [_faint(f"pruned {pruning_line(meta)}")] if meta.pruning else []
     body = [
         _heading("AttributionGraph", f"{meta.target.label} at {meta.target.pos}: {_signed(meta.value)}{unit}"),

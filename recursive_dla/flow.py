@@ -59,6 +59,20 @@ def totals(ends: np.ndarray, weight: np.ndarray, n_nodes: int) -> np.ndarray:
     return np.bincount(ends, weights=weight, minlength=n_nodes).astype(np.float64)
 
 
+def merge_parallel(
+    source: np.ndarray, target: np.ndarray, n_nodes: int, *weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Edges with the same two ends as one: sources and targets in ascending order, and the sums of their weights."""
+    order = _stable_order(target, n_nodes)
+    order = order[_stable_order(source[order], n_nodes)]
+    source, target = source[order], target[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
+    starts = np.flatnonzero(first)
+    sums = [np.add.reduceat(weight[order].astype(np.float64), starts) for weight in weights]
+    return source[starts], target[starts], sums
+
+
 def node_levels(source: np.ndarray, target: np.ndarray, n_nodes: int) -> np.ndarray:
     """The length of the longest path to each node.
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.flow import CycleError, node_levels, totals
+from recursive_dla.flow import CycleError, merge_parallel, node_levels, totals
 from recursive_dla.graph import AttributionGraph, Member, Token
 from recursive_dla.pruning import Names, rows_of
 
@@ -171,13 +171,13 @@ def _merged_edges(
     graph: AttributionGraph, owner: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Edges between groups, in the order of their ends, and for each group what flows from member to member."""
-    source, target = owner[graph.edge_source].astype(np.int64), owner[graph.edge_target]
-    weight = graph.edge_weight
+    owner = owner.astype(np.int32)
+    source, target, weight = owner[graph.edge_source], owner[graph.edge_target], graph.edge_weight
     inside = source == target
     inner = totals(source[inside], weight[inside], count)
-    ends, place = np.unique(source[~inside] * count + target[~inside], return_inverse=True)
-    merged = totals(place, weight[~inside], len(ends)).astype(weight.dtype)
-    return (ends // count).astype(np.int32), (ends % count).astype(np.int32), merged, inner
+    between = ~inside
+    source, target, (merged,) = merge_parallel(source[between], target[between], count, weight[between])
+    return source, target, merged.astype(weight.dtype), inner
 
 
 def _check_acyclic(source: np.ndarray, target: np.ndarray, ids: pd.Index) -> None:
@@ -210,10 +210,7 @@ def _nodes(
     graph: AttributionGraph, owner: np.ndarray, ids: pd.Index, is_group: np.ndarray, inner: np.ndarray
 ) -> pd.DataFrame:
     nodes, count = graph.nodes, len(ids)
-    total = {
-        name: totals(owner, nodes[name].to_numpy(), count)
-        for name in ("attribution", "rest_in", "rest_out")
-    }
+    total = {name: totals(owner, nodes[name].to_numpy(), count) for name in ("attribution", "rest_in", "rest_out")}
     total["attribution"] = (total["attribution"] - inner).astype(nodes["attribution"].dtype)
     first = nodes.groupby(owner).first()
     last = nodes.groupby(owner)[["layer", "pos"]].max()

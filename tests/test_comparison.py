@@ -54,8 +54,8 @@ def test_by_component() -> None:
     assert_adds_up(found)
     assert (found.by, found.value) == ("component", -1.5)
     assert rows(found.nodes, "component") == {
-        "logit": (4, 2.5, -1.5), "L2H0": (4, 5, 1), "L1MLP": (-2, -2.5, -0.5), "L1H1": (1, 0, -1), "embed": (5, 2.5, -2.5),
-        "L1H0": (5, 0, -5), "L0MLP": (3, 0, -3), "L0.b": (-1, 0, 1), "L0H0": (2, 0, -2),
+        "logit": (4, 2.5, -1.5), "L2H0": (4, 5, 1), "L1MLP": (-2, -2.5, -0.5), "L1H1": (1, 0, -1),
+        "embed": (5, 2.5, -2.5), "L1H0": (5, 0, -5), "L0MLP": (3, 0, -3), "L0.b": (-1, 0, 1), "L0H0": (2, 0, -2),
     }  # fmt: skip
     assert found.nodes[["pos_a", "pos_b"]].isna().all(axis=None)
     between = rows(found.edges, "source", "target")

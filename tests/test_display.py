@@ -143,3 +143,10 @@ def test_it_stays_small(text: str) -> None:
 def test_ordinary_prompts_take_a_few_kilobytes() -> None:
     assert len(graph()._repr_html_().encode()) < 6_000
     assert len(breakdown()._repr_html_().encode()) < 10_000
+
+
+def test_a_group_of_embeddings_gives_each_token_its_own() -> None:
+    apart = graph()
+    together = apart.group({"words": "embed"})
+    assert Page(together._repr_html_()).titles == Page(apart._repr_html_()).titles
+    assert "words" not in together._repr_html_()

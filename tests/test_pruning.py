@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,11 @@ import pytest
 from flows import assert_flows, at_random, by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import demo_run
+from typer.testing import CliRunner
 
-from recursive_dla import AttributionGraph
+from recursive_dla import AttributionGraph, attribution_graph
+from recursive_dla.cli import app
 from recursive_dla.errors import InputError
 
 # Twelve nodes; the comments give each node's influence.
@@ -246,7 +251,7 @@ def test_shares_out_of_range_are_refused(name: str, share: float) -> None:
 
 def test_edges_in_a_circle_are_refused() -> None:
     graph = by_hand({**EDGES, ("L2H0@4", "L1H0@4"): 1.0})
-    with pytest.raises(InputError, match="edges lead in a circle at 'L[12]"):
+    with pytest.raises(InputError, match=r"edges lead in a circle at 'L[12]"):
         graph.influence()
     nodes = by_hand(EDGES).nodes.assign(kind="mlp")
     with pytest.raises(InputError, match="0 nodes of kind 'logit', where there must be one"):
@@ -261,7 +266,9 @@ STEPS = st.one_of(
     st.tuples(st.just("prune"), st.fixed_dictionaries({"min_share": st.floats(0, 0.3)})),
     st.tuples(
         st.just("prune"),
-        st.fixed_dictionaries({"node_influence": SHARES}, optional={"edge_influence": SHARES, "max_edges": st.just(90)}),
+        st.fixed_dictionaries(
+            {"node_influence": SHARES}, optional={"edge_influence": SHARES, "max_edges": st.just(90)}
+        ),
     ),
     st.tuples(st.just("prune"), st.fixed_dictionaries({"edge_influence": SHARES})),
     st.tuples(st.just("select"), st.fixed_dictionaries({"layers": st.sets(st.integers(-1, 5), min_size=3)})),
@@ -293,3 +300,44 @@ def test_sums_hold_after_any_steps(seed: int, steps: list[tuple[str, dict[str, A
             assert 0 <= graph.metadata.pruning["influence_kept"] <= 1
         logit = graph.nodes.set_index("id").loc["logit@4"]
         assert logit["attribution"] == pytest.approx(graph.metadata.value, rel=1e-9)
+
+
+# --- the demo model --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.demo
+def test_the_strongest_influence_of_the_demo_model() -> None:
+    model, _, _, cache = demo_run()
+    graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+    score = graph.influence()
+    assert score[graph.is_leaf].sum() == pytest.approx(1, rel=1e-9)
+    assert score.drop("logit@14").nlargest(3).index.tolist() == ["embed@0", "L0MLP@0", "L1MLP@0"]
+    pruned = graph.prune(node_influence=0.8, edge_influence=0.98)
+    assert_flows(pruned, 1e-5)
+    assert (len(pruned.nodes), len(pruned.edge_weight)) == (563, pytest.approx(22_170, abs=20))
+    assert measures(pruned) == pytest.approx((4.607, 0.308), abs=2e-3)
+    layers = pruned.group("layer")
+    assert_flows(layers, 1e-5)
+    assert layers.nodes.set_index("id").loc["L23.heads@14", "attribution"] == pytest.approx(6.558, abs=2e-3)
+
+
+@pytest.mark.demo
+def test_tracing_prunes_and_says_what_is_left(types_unchecked: None, tmp_path: Path) -> None:
+    path = tmp_path / "graph.json"
+    prompt = "When John and Mary went to the store, John gave a drink to"
+    arguments = ["trace", prompt, "--answer", " Mary", "--wrong", " John", "--node-influence", "0.5", "--json"]
+    done = CliRunner().invoke(app, [*arguments, "--max-edges", "400", "--out", str(path)])
+    document = json.loads(done.stdout)
+    written = AttributionGraph.load(path)
+    assert document["pruned"] == {
+        "nodes": len(written.nodes), "edges": len(written.edge_weight), **(written.metadata.pruning or {})
+    }  # fmt: skip
+    assert (document["pruned"]["node_influence"], document["pruned"]["max_edges"]) == (0.5, 400)
+    assert document["metadata"]["pruning"] is None
+    assert len(written.edge_weight) <= 400
+
+
+def test_tracing_refuses_shares_before_it_loads_a_model(types_unchecked: None) -> None:
+    done = CliRunner().invoke(app, ["trace", "a", "--answer", "b", "--model", "/nowhere", "--edge-influence", "0"])
+    assert isinstance(done.exception, InputError)
+    assert "`edge_influence` is a share, above 0" in str(done.exception)

@@ -101,7 +101,8 @@ class Panel {
 
   /** Where in the model a node is, and what else it is called. */
   place(node) {
-    const { component, head, kind, layer } = node;
+    const { component, head, kind, layer, merged } = node;
+    if (merged.length) return [showCount(merged.length, "node")];
     const parts = [];
     if (layer >= 0 && kind !== "logit") parts.push(kind === "head" ? `layer ${layer}, head ${head}` : `layer ${layer}`);
     if (component !== itemName(node)) parts.push(showProse(component));
