@@ -85,10 +85,11 @@ def metadata_document(metadata: GraphMetadata) -> dict[str, Any]:
     document = asdict(metadata)
     document["tokens"] = [asdict(token) for token in metadata.tokens]
     document["pruning"] = None if metadata.pruning is None else dict(metadata.pruning)
-    groups = {name: [_with_head(asdict(member)) for member in members] for name, members in metadata.groups.items()}
-    document["groups"] = groups
-    if not groups:
-        del document["groups"]
+    del document["groups"]
+    if metadata.groups:
+        document["groups"] = {
+            name: [_with_head(asdict(member)) for member in members] for name, members in metadata.groups.items()
+        }
     return {"prompt": metadata.prompt, **document}
 
 
@@ -224,17 +225,21 @@ def _metadata(document: dict[str, Any]) -> GraphMetadata:
             pos=_checked(target["pos"], int),
         ),
         pruning=pruning,
-        groups={_checked(name, str): tuple(map(_member, members)) for name, members in groups.items()},
+        groups={_checked(name, str): _members(members) for name, members in groups.items()},
         **checked,
     )
 
 
+def _members(rows: list[dict[str, Any]]) -> tuple[Member, ...]:
+    if not rows:
+        raise ValueError("a group has no members")
+    return tuple(map(_member, rows))
+
+
 def _member(row: dict[str, Any]) -> Member:
     row = {**row, "head": -1 if row["head"] is None else row["head"]}
-    return Member(
-        **{name: _checked(row[name], kind) for name, kind in _NODE_FIELDS.items()},
-        attribution=_checked(row["attribution"], float),
-    )
+    columns: dict[str, Any] = {name: _checked(row[name], kind) for name, kind in _NODE_FIELDS.items()}
+    return Member(**columns, attribution=_checked(row["attribution"], float))
 
 
 def _optional(value: Any, kind: type) -> Any:

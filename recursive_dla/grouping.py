@@ -8,7 +8,8 @@ goes outside + Σ ``rest_out``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,14 +29,14 @@ _CONTROL = re.compile(r"<[^<>\s]+>")
 
 def group(graph: AttributionGraph, by: GroupBy) -> AttributionGraph:
     """The public face of this is :meth:`AttributionGraph.group`."""
-    names = _names(graph, by)
-    taken = set(graph.nodes["id"][names.isna()])
-    if clash := sorted(taken & set(names.dropna())):
+    names, nodes = _names(graph, by), graph.nodes["id"].to_numpy(dtype=object)
+    in_group = np.array([name is not None for name in names], dtype=bool)
+    if clash := sorted(set(nodes[~in_group]) & set(names[in_group])):
         raise InputError(f"A group cannot be called {clash[0]!r}: that is a node which is not in it.")
     # Each node's group, or itself; groups stand where their first member did.
-    owner, ids = pd.factorize(names.fillna(graph.nodes["id"]))
+    owner, ids = pd.factorize(np.where(in_group, names, nodes))
     is_group = np.zeros(len(ids), dtype=bool)
-    is_group[owner[names.notna()]] = True
+    is_group[owner[in_group]] = True
     _check_members(graph, owner, ids, is_group)
     source, target, weight, inner = _merged_edges(graph, owner, len(ids))
     _check_acyclic(source, target, ids)
@@ -52,67 +53,70 @@ def group(graph: AttributionGraph, by: GroupBy) -> AttributionGraph:
 # --- who belongs where -----------------------------------------------------------------------------------------------
 
 
-def _names(graph: AttributionGraph, by: GroupBy) -> pd.Series[Any]:
-    """For each node the name of its group, or a missing value."""
+def _names(graph: AttributionGraph, by: GroupBy) -> np.ndarray:
+    """For each node the name of its group, or ``None``."""
     if isinstance(by, str):
         if by not in _RULES:
             raise InputError(
                 f"Unknown grouping {by!r}. Use one of {', '.join(map(repr, _RULES))}, a mapping of names to ids, or a"
                 " function of a row of `nodes`."
             )
-        names = _RULES[by](graph)
+        names = list(_RULES[by](graph))
         # A node that would be alone stays what it is.
-        alone = ~names.duplicated(keep=False)
-        return names.mask(alone)
+        size = Counter(names)
+        return _objects(None if size[name] == 1 else name for name in names)
     if isinstance(by, Mapping):
         return _by_hand(graph, by)
-    found = [by(row) for row in graph.nodes.itertuples(index=False)]
-    for name in found:
+    names = [by(row) for row in graph.nodes.itertuples(index=False)]
+    for name in names:
         if not isinstance(name, str | None):
             raise InputError(f"The function must return a group's name or None. Got {name!r}.")
-    return pd.Series(found, dtype=object)
+    return _objects(names)
 
 
-def _by_hand(graph: AttributionGraph, groups: Mapping[str, Names]) -> pd.Series[Any]:
-    names = pd.Series(None, index=graph.nodes.index, dtype=object)
+def _by_hand(graph: AttributionGraph, groups: Mapping[str, Names]) -> np.ndarray:
+    names = np.full(len(graph.nodes), None, dtype=object)
     for name, ids in groups.items():
         rows = rows_of(graph, [ids] if isinstance(ids, str) else ids)
         if not rows.any():
             raise InputError(f"The group {name!r} is empty; name at least one node.")
-        twice = rows & names.notna().to_numpy()
-        if twice.any():
-            row = int(np.flatnonzero(twice)[0])
-            raise InputError(
-                f"Groups must not overlap: {graph.nodes['id'].iloc[row]!r} is in {names.iloc[row]!r} and in {name!r}."
-            )
+        for row in np.flatnonzero(rows).tolist():
+            if names[row] is not None:
+                raise InputError(
+                    f"Groups must not overlap: {graph.nodes['id'].iloc[row]!r} is in {names[row]!r} and in {name!r}."
+                )
         names[rows] = name
     return names
 
 
-def _heads_of_layers(graph: AttributionGraph) -> pd.Series[Any]:
+def _heads_of_layers(graph: AttributionGraph) -> Iterator[str | None]:
     nodes = graph.nodes
-    names = "L" + nodes["layer"].astype(str) + ".heads@" + nodes["pos"].astype(str)
-    return names.where(nodes["kind"] == "head").astype(object)
+    for kind, layer, pos in zip(nodes["kind"], nodes["layer"], nodes["pos"], strict=True):
+        yield f"L{layer}.heads@{pos}" if kind == "head" else None
 
 
-def _positions(graph: AttributionGraph) -> pd.Series[Any]:
+def _positions(graph: AttributionGraph) -> Iterator[str | None]:
     nodes = graph.nodes
-    inner = nodes["kind"].isin(["head", "mlp"]) | ((nodes["kind"] == "group") & ~graph.is_leaf)
-    of_kind = pd.Series(None, index=nodes.index, dtype=object)
-    of_kind[inner] = "inner"
-    of_kind[nodes["kind"].isin(["bias", "remainder"])] = "constants"
-    return of_kind + "@" + nodes["pos"].astype(str)
+    for kind, leaf, pos in zip(nodes["kind"], graph.is_leaf.tolist(), nodes["pos"], strict=True):
+        if kind in ("head", "mlp") or (kind == "group" and not leaf):
+            yield f"inner@{pos}"
+        else:
+            yield f"constants@{pos}" if kind in ("bias", "remainder") else None
 
 
-def _words(graph: AttributionGraph) -> pd.Series[Any]:
+def _words(graph: AttributionGraph) -> Iterator[str | None]:
     nodes = graph.nodes
     spans = word_spans(graph.metadata.tokens)
-    span = pd.Series([f"@{first}-{last}" for first, last in spans])
-    names = nodes["id"].str.split("@").str[0].astype(object) + span[nodes["pos"]].to_numpy()
-    return names.where(nodes["kind"] != "logit")
+    for node, kind, pos in zip(nodes["id"], nodes["kind"], nodes["pos"], strict=True):
+        first, last = spans[pos]
+        yield None if kind == "logit" else f"{node.split('@')[0]}@{first}-{last}"
 
 
-_RULES: dict[str, Callable[[AttributionGraph], pd.Series[Any]]] = {
+def _objects(names: Iterable[str | None]) -> np.ndarray:
+    return np.array([*names, None], dtype=object)[:-1]
+
+
+_RULES: dict[str, Callable[[AttributionGraph], Iterator[str | None]]] = {
     "layer": _heads_of_layers,
     "word": _words,
     "position": _positions,
@@ -150,7 +154,7 @@ def word_spans(tokens: Iterable[Token]) -> list[tuple[int, int]]:
 # --- the merged graph ------------------------------------------------------------------------------------------------
 
 
-def _check_members(graph: AttributionGraph, owner: np.ndarray, ids: pd.Index, is_group: np.ndarray) -> None:
+def _check_members(graph: AttributionGraph, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray) -> None:
     with_logit = owner[(graph.nodes["kind"] == "logit").to_numpy()]
     if is_group[with_logit].any():
         raise InputError(f"The group {ids[with_logit[0]]!r} holds the logit, which stays by itself; leave it out.")
@@ -180,7 +184,7 @@ def _merged_edges(
     return source, target, merged.astype(weight.dtype), inner
 
 
-def _check_acyclic(source: np.ndarray, target: np.ndarray, ids: pd.Index) -> None:
+def _check_acyclic(source: np.ndarray, target: np.ndarray, ids: np.ndarray) -> None:
     try:
         node_levels(source, target, len(ids))
     except CycleError as error:
@@ -207,7 +211,7 @@ def _circle(source: np.ndarray, target: np.ndarray, nodes: np.ndarray) -> list[i
 
 
 def _nodes(
-    graph: AttributionGraph, owner: np.ndarray, ids: pd.Index, is_group: np.ndarray, inner: np.ndarray
+    graph: AttributionGraph, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray, inner: np.ndarray
 ) -> pd.DataFrame:
     nodes, count = graph.nodes, len(ids)
     total = {name: totals(owner, nodes[name].to_numpy(), count) for name in ("attribution", "rest_in", "rest_out")}
@@ -215,9 +219,9 @@ def _nodes(
     first = nodes.groupby(owner).first()
     last = nodes.groupby(owner)[["layer", "pos"]].max()
     merged = first.assign(id=ids, **total)
-    merged["kind"] = merged["kind"].mask(is_group, "group")
-    merged["component"] = merged["component"].mask(is_group, pd.Series(ids.str.split("@").str[0]))
-    merged["head"] = merged["head"].mask(is_group, -1)
+    merged.loc[is_group, "kind"] = "group"
+    merged.loc[is_group, "component"] = [name.split("@")[0] for name in ids[is_group]]
+    merged.loc[is_group, "head"] = -1
     for name in ("layer", "pos"):
         merged[name] = last[name]
     merged["token"] = [graph.metadata.tokens[pos].text for pos in merged["pos"]]
@@ -225,7 +229,7 @@ def _nodes(
 
 
 def _members(
-    graph: AttributionGraph, owner: np.ndarray, ids: pd.Index, is_group: np.ndarray
+    graph: AttributionGraph, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray
 ) -> dict[str, tuple[Member, ...]]:
     """The members of each group; those of groups within a group are its own."""
     known = graph.metadata.groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,19 @@ def test_groups_of_a_model_are_saved_and_loaded(name: str, by: str, tmp_path: Pa
     assert loaded.nodes.equals(grouped.nodes)
     assert loaded.save(tmp_path / "again.json").read_bytes() == (tmp_path / "graph.json").read_bytes()
     assert np.array_equal(loaded.is_leaf, grouped.is_leaf)
+
+
+@pytest.mark.parametrize(
+    "groups", [3, {"all": 3}, {"all": []}, {"all": [{}]}, {"all": [{"id": 5}]}, [["all"]]], ids=str
+)
+def test_members_that_are_none_are_refused(groups: Any, tmp_path: Path, types_unchecked: None) -> None:
+    path = by_hand(EDGES).group({"all": "embed"}).save(tmp_path / "graph.json")
+    document = json.loads(path.read_text())
+    assert [member["head"] for member in document["metadata"]["groups"]["all"]] == [None] * 3
+    document["metadata"]["groups"] = groups
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="does not hold an attribution graph"):
+        AttributionGraph.load(path)
 
 
 def test_words() -> None:
