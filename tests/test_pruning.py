@@ -88,6 +88,9 @@ def test_pruning_by_influence_by_hand() -> None:
     assert set(both.nodes["id"]) == {end for ends in STRONGEST for end in ends}
     # 1/2 · 3/4 · 4/5 · 4/5 through L2H0 and 1/4 · 1/2 · 4/5 · 4/5 through L1MLP.
     assert measures(both) == pytest.approx((4 * 0.48 - 2 * 0.32, 0.24 + 0.08), rel=1e-12)
+    # What leads nowhere is not counted among the strongest: embed@1 → L0H0@2 has 3.
+    five = graph.prune(node_influence=0.8, edge_influence=0.8, max_edges=5)
+    assert set(edges(five)) == STRONGEST - {("L1H0@4", "L1MLP@4")}
     rests = both.nodes.set_index("id")[["rest_in", "rest_out"]]
     assert rests.loc["logit@4"].tolist() == [2, 0]
     assert rests.loc["L0MLP@2"].tolist() == [1, 1]
