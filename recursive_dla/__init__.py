@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from recursive_dla.cache import ActivationCache
     from recursive_dla.checks import check
+    from recursive_dla.comparison import GraphDifference, compare
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
@@ -45,6 +46,7 @@ _HOMES = {
     "AttributionGraph": "graph",
     "Breakdown": "breakdown",
     "CacheError": "errors",
+    "GraphDifference": "comparison",
     "InputError": "errors",
     "Target": "targets",
     "UnsupportedModelError": "errors",
@@ -53,6 +55,7 @@ _HOMES = {
     "break_down": "breakdown",
     "centred_logit_target": "targets",
     "check": "checks",
+    "compare": "comparison",
     "direction_target": "targets",
     "dla_attn_head_breakdown_source_component": "breakdown",
     "dla_mlp_breakdown_source_component": "breakdown",
@@ -67,6 +70,7 @@ __all__ = [
     "AttributionGraph",
     "Breakdown",
     "CacheError",
+    "GraphDifference",
     "InputError",
     "Target",
     "UnsupportedModelError",
@@ -75,6 +79,7 @@ __all__ = [
     "break_down",
     "centred_logit_target",
     "check",
+    "compare",
     "direction_target",
     "dla_attn_head_breakdown_source_component",
     "dla_mlp_breakdown_source_component",

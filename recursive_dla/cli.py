@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recursive_dla import __version__
+from recursive_dla.commands.diff import diff
 from recursive_dla.commands.trace import trace
 from recursive_dla.commands.view import view
 from recursive_dla.errors import InputError
@@ -42,6 +43,7 @@ app.command(
     epilog='Example: recursive-dla trace "The Eiffel Tower is located in the city of" --answer " Paris" --out a.html'
 )(trace)
 app.command(epilog="Example: recursive-dla view mary.json")(view)
+app.command(epilog="Example: recursive-dla diff mary.json john.json")(diff)
 
 
 def main() -> None:

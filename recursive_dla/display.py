@@ -10,10 +10,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from recursive_dla.graph import pruning_line
 from recursive_dla.labels import token_label, visible, visible_line
 
 if TYPE_CHECKING:
     from recursive_dla.breakdown import Breakdown
+    from recursive_dla.comparison import GraphDifference
     from recursive_dla.graph import AttributionGraph
 
 # Long prompts and large batches are cut, or a notebook's file would grow with each look at them.
@@ -38,10 +40,8 @@ def graph_html(graph: AttributionGraph) -> str:
     meta, nodes = graph.metadata, graph.nodes
     unit = "" if meta.target.answer is None else " logits"
     size = f"{len(nodes):,} nodes, {len(graph.edge_weight):,} edges"
-    if meta.pruning:
-        size += f" of {meta.pruning['nodes_before']:,} and {meta.pruning['edges_before']:,}"
     facts = f"{meta.model}, rule {meta.rule}; {size}; completeness error {meta.completeness_error:.1e}"
-    inside = nodes[nodes["kind"].isin(["head", "mlp"])]
+    inside = nodes[~graph.is_leaf & (nodes["kind"] != "logit")]
     strongest = inside.loc[inside["attribution"].abs().sort_values(ascending=False, kind="stable").index[:_ROWS]]
     rows = [
         (component, token_label(pos, meta.tokens[pos].text, _LONGEST_TEXT), attribution)
@@ -49,13 +49,43 @@ def graph_html(graph: AttributionGraph) -> str:
             (node.split("@")[0] for node in strongest["id"]), strongest["pos"], strongest["attribution"], strict=True
         )
     ]
-    leaves = nodes[~nodes["kind"].isin(["head", "mlp", "logit"])].groupby("pos")["attribution"].sum()
-    shares = [float(leaves.get(token.pos, 0.0)) for token in meta.tokens]
+    shares = [0.0] * len(meta.tokens)
+    leaves = nodes[graph.is_leaf]
+    for node, pos, attribution in zip(leaves["id"], leaves["pos"], leaves["attribution"], strict=True):
+        # Leaves read nothing, so those of a group give what it does, each at its own token.
+        for at, part in [(one.pos, one.attribution) for one in meta.groups.get(node, ())] or [(pos, attribution)]:
+            shares[at] += float(part)
+    left = [_faint(f"pruned {pruning_line(meta)}")] if meta.pruning else []
     body = [
         _heading("AttributionGraph", f"{meta.target.label} at {meta.target.pos}: {_signed(meta.value)}{unit}"),
         _faint(facts),
+        *left,
         _token_strip([token.text for token in meta.tokens], shares, unit),
         _table(("component", "token", f"attribution{_in(unit)}"), rows),
+    ]
+    return _block(body)
+
+
+def difference_html(difference: GraphDifference) -> str:
+    """What changes from one graph to another: the logits, and the components that change most.
+
+    Example:
+        >>> mary, john = (attribution_graph(cache, model, answer) for answer in (" Mary", " John"))
+        >>> "L23H3 at 14" in difference_html(mary.compare(john))
+        True
+    """
+    a, b = difference.a, difference.b
+    unit = " logits" if a.target.answer is not None and b.target.answer is not None else ""
+    values = f"{_signed(b.value)} − ({_signed(a.value)}) = {_signed(difference.value)}{unit}"
+    body = [
+        _heading(
+            "GraphDifference", f"{b.target.label} at {b.target.pos} − {a.target.label} at {a.target.pos}: {values}"
+        ),
+        _faint(f"{len(difference.nodes):,} nodes, {len(difference.edges):,} edges, aligned by {difference.by}"),
+        _table(
+            ("component", f"a{_in(unit)}", f"b{_in(unit)}", "b − a"),
+            difference.strongest(_ROWS).itertuples(index=False, name=None),
+        ),
     ]
     return _block(body)
 

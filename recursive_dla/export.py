@@ -14,7 +14,7 @@ import pandas as pd
 
 from recursive_dla.errors import InputError
 from recursive_dla.files import replacing
-from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
+from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Member, Token
 
 FORMAT = "recursive_dla.attribution_graph"
 VERSION = 1
@@ -85,7 +85,17 @@ def metadata_document(metadata: GraphMetadata) -> dict[str, Any]:
     document = asdict(metadata)
     document["tokens"] = [asdict(token) for token in metadata.tokens]
     document["pruning"] = None if metadata.pruning is None else dict(metadata.pruning)
+    del document["groups"]
+    if metadata.groups:
+        document["groups"] = {
+            name: [_with_head(asdict(member)) for member in members] for name, members in metadata.groups.items()
+        }
     return {"prompt": metadata.prompt, **document}
+
+
+def _with_head(row: dict[str, Any]) -> dict[str, Any]:
+    """A node's columns, with nothing where it has no head."""
+    return {**row, "head": None if row["head"] < 0 else row["head"]}
 
 
 def graph_document(graph: AttributionGraph) -> dict[str, Any]:
@@ -200,6 +210,7 @@ def _metadata(document: dict[str, Any]) -> GraphMetadata:
     )
     target = fields.pop("target")
     pruning = fields.pop("pruning")
+    groups = fields.pop("groups", {})
     if pruning is not None and not isinstance(pruning, dict):
         raise ValueError(f"expected an object or null for `pruning`, got {pruning!r}")
     checked = {name: _checked(fields.pop(name), kind) for name, kind in _METADATA_FIELDS.items()}
@@ -214,8 +225,21 @@ def _metadata(document: dict[str, Any]) -> GraphMetadata:
             pos=_checked(target["pos"], int),
         ),
         pruning=pruning,
+        groups={_checked(name, str): _members(members) for name, members in groups.items()},
         **checked,
     )
+
+
+def _members(rows: list[dict[str, Any]]) -> tuple[Member, ...]:
+    if not rows:
+        raise ValueError("a group has no members")
+    return tuple(map(_member, rows))
+
+
+def _member(row: dict[str, Any]) -> Member:
+    row = {**row, "head": -1 if row["head"] is None else row["head"]}
+    columns: dict[str, Any] = {name: _checked(row[name], kind) for name, kind in _NODE_FIELDS.items()}
+    return Member(**columns, attribution=_checked(row["attribution"], float))
 
 
 def _optional(value: Any, kind: type) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from recursive_dla.errors import InputError
-
 if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
 
+    from recursive_dla.comparison import Align, GraphDifference
     from recursive_dla.figures.style import ThemeName
+    from recursive_dla.grouping import GroupBy
+    from recursive_dla.pruning import Layers, Names
+    from recursive_dla.slices import SliceInput
+
+# Nodes that read nothing: what a logit is traced back to.
+LEAF_KINDS = ("embed", "pos_embed", "bias", "remainder")
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,28 @@ class GraphTarget:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A node that is in a group, as it was before."""
+
+    id: str
+    kind: str
+    component: str
+    layer: int
+    head: int
+    pos: int
+    attribution: float
+
+
+@dataclass(frozen=True)
 class GraphMetadata:
     """Where a graph comes from.
 
     Attributes:
         value: The logit, or logit difference, that is explained.
         completeness_error: ``|Σ leaves − value|`` relative to ``value``, of the graph before any pruning.
-        pruning: What :meth:`AttributionGraph.prune` was asked for and what it left; ``None`` for a complete graph.
+        pruning: What :meth:`AttributionGraph.prune` and its like were asked for and what they left; ``None`` for a
+            complete graph.
+        groups: The members of each node that :meth:`AttributionGraph.group` made.
     """
 
     model: str
@@ -59,6 +79,7 @@ class GraphMetadata:
     rule: str
     generator: str
     pruning: Mapping[str, Any] | None = None
+    groups: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
 
     @property
     def prompt(self) -> str:
@@ -76,8 +97,9 @@ class AttributionGraph:
         nodes: One row for each component at each position that has an edge: components in writing order, the logit,
             then constants. ``id`` is like
             ``L23H3@14``, ``L0MLP@4``, ``embed@4``, ``L3.b_O@4``, ``logit@14``; ``kind`` is ``embed``, ``pos_embed``,
-            ``head``, ``mlp``, ``bias``, ``remainder`` or ``logit``; ``component`` is the label that the cache's methods
-            use. Embeddings are at layer -1, the logit at ``n_layers``; ``head`` is -1 where there is none.
+            ``head``, ``mlp``, ``bias``, ``remainder``, ``logit`` or ``group``; ``component`` is the label that the
+            cache's methods use. Embeddings are at layer -1, the logit at ``n_layers``; ``head`` is -1 where there is
+            none.
         edge_source: For each edge, the row of its source in ``nodes``.
         edge_target: For each edge, the row of its destination.
         edge_weight: For each edge, what flows along it; logits, positive raises the answer.
@@ -107,62 +129,164 @@ class AttributionGraph:
             }
         )
 
-    def prune(self, *, max_edges: int | None = None, min_share: float | None = None) -> AttributionGraph:
+    @cached_property
+    def is_leaf(self) -> np.ndarray:
+        """For each node, whether it is a leaf, which reads nothing: an embedding, a bias, a remainder, or a group of
+        such. Other nodes without in-edges are those whose in-edges were cut.
+        """
+        groups = {name for name, members in self.metadata.groups.items() if members[0].kind in LEAF_KINDS}
+        return (self.nodes["kind"].isin(LEAF_KINDS) | self.nodes["id"].isin(groups)).to_numpy(dtype=bool)
+
+    def influence(self) -> pd.Series[float]:
+        """What share of the logit each node has over all paths, by absolute weight; indexed by the nodes' ids.
+
+        A node's in-edges share it in proportion to ``|weight|``, a path has the product of its edges' shares, and a
+        node the sum over all paths from it to the logit. The logit has 1; in a complete graph the leaves sum to 1.
+
+        Source: Ameisen et al. 2025, "Circuit Tracing", appendix on graph pruning.
+
+        Example:
+            >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+            >>> influence = graph.influence()
+            >>> round(float(influence[graph.is_leaf].sum()), 6)
+            1.0
+        """
+        from recursive_dla.pruning import node_influence
+
+        return node_influence(self)
+
+    def prune(
+        self,
+        *,
+        max_edges: int | None = None,
+        min_share: float | None = None,
+        node_influence: float | None = None,
+        edge_influence: float | None = None,
+    ) -> AttributionGraph:
         """The strongest edges, and the nodes from which the logit is still reached over them.
 
-        What is cut stays in the nodes' ``rest_in`` and ``rest_out``, so the sums of the kept nodes still hold.
+        What is cut stays in the nodes' ``rest_in`` and ``rest_out``, so the sums of the kept nodes still hold. How much
+        of the logit and of the influence is left is in ``metadata.pruning`` (see :func:`recursive_dla.pruning.keep`)
+        and printed with the graph. The steps go in this order:
 
         Args:
+            node_influence: Keep the nodes that hold this share of all nodes' influence (0.8 is usual), the strongest
+                first, and all token embeddings. Nodes left without in-edges or without out-edges go.
+            edge_influence: Keep the edges that hold this share of all that are left (0.98 is usual); an edge's
+                influence is its share of its target's times that of the target, among what is left. Nodes left without
+                in-edges or without out-edges go.
+            min_share: Keep edges with at least this share of the logit, ``|weight| ≥ min_share · |value|``.
             max_edges: Keep at most this many, by absolute weight.
-            min_share: Keep those with at least this share of the logit, ``|weight| ≥ min_share · |value|``.
 
         Raises:
-            InputError: Neither is given, or one is out of range.
+            InputError: None is given, or one is out of range.
+
+        Source: influence as in Ameisen et al. 2025, "Circuit Tracing", and circuit-tracer's ``prune_graph``, with two
+        differences: there is one logit, and embeddings that are left without edges go too.
+
+        Example:
+            >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+            >>> small = graph.prune(node_influence=0.8, edge_influence=0.98)
+            >>> len(small.nodes) < len(graph.nodes), small.metadata.pruning["influence_kept"] > 0.1
+            (True, True)
         """
-        if max_edges is None and min_share is None:
-            raise InputError("Give `max_edges`, `min_share` or both; nothing says what to prune.")
-        if max_edges is not None and max_edges < 1:
-            raise InputError(f"`max_edges` must be at least 1. Got {max_edges}.")
-        if min_share is not None and not min_share >= 0:
-            raise InputError(f"`min_share` must be at least 0. Got {min_share}.")
-        size = np.abs(self.edge_weight)
-        keep = np.ones(len(size), dtype=bool)
-        if min_share is not None:
-            keep &= size >= min_share * abs(self.metadata.value)
-        if max_edges is not None and keep.sum() > max_edges:
-            # A stable sort breaks ties by the edges' own order, so the result is always the same.
-            strongest = np.argsort(-np.where(keep, size, -1), kind="stable")[:max_edges]
-            keep = np.zeros_like(keep)
-            keep[strongest] = True
-        reached = self._reaching_logit(keep)
-        keep &= reached[self.edge_target]
-        settings = {"max_edges": max_edges, "min_share": min_share}
-        return self._keeping(keep, reached, {name: value for name, value in settings.items() if value is not None})
+        from recursive_dla.pruning import prune
 
-    def _reaching_logit(self, keep: np.ndarray) -> np.ndarray:
-        reached = (self.nodes["kind"] == "logit").to_numpy(copy=True)
-        source, target = self.edge_source[keep], self.edge_target[keep]
-        count = 0
-        # One round per layer of the longest path, not per edge.
-        while count != (count := int(reached.sum())):
-            reached[source[reached[target]]] = True
-        return reached
-
-    def _keeping(self, keep: np.ndarray, reached: np.ndarray, settings: dict[str, Any]) -> AttributionGraph:
-        nodes = self.nodes.copy()
-        cut = self.edge_weight[~keep].astype(np.float64)
-        for column, ends in (("rest_in", self.edge_target), ("rest_out", self.edge_source)):
-            nodes[column] += np.bincount(ends[~keep], weights=cut, minlength=len(nodes))
-        rows = np.cumsum(reached) - 1
-        before = self.metadata.pruning or {"nodes_before": len(self.nodes), "edges_before": len(self.edge_weight)}
-        return replace(
+        return prune(
             self,
-            nodes=nodes[reached].reset_index(drop=True),
-            edge_source=rows[self.edge_source[keep]].astype(np.int32),
-            edge_target=rows[self.edge_target[keep]].astype(np.int32),
-            edge_weight=self.edge_weight[keep],
-            metadata=replace(self.metadata, pruning={**before, **settings}),
+            max_edges=max_edges,
+            min_share=min_share,
+            node_influence=node_influence,
+            edge_influence=edge_influence,
         )
+
+    def select(
+        self,
+        *,
+        kinds: Names | None = None,
+        layers: Layers | None = None,
+        positions: SliceInput = None,
+        ids: Names | None = None,
+    ) -> AttributionGraph:
+        """The nodes that fit all that is given, and the logit; with the edges between them.
+
+        What is cut stays in ``rest_in`` and ``rest_out``. Nodes that no longer lead to the logit stay;
+        ``.prune(min_share=0)`` takes them out.
+
+        Args:
+            kinds: One kind or several, as in ``nodes``.
+            layers: One layer or several, such as ``range(20, 30)``; embeddings are at -1.
+            positions: As any slice of the package: an int, a slice, a list; negative from the end.
+            ids: Ids such as ``"L23H3@14"``, or names such as ``"L23H3"`` for all positions.
+
+        Raises:
+            InputError: Nothing is given, or something that the graph does not have.
+
+        Example:
+            >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+            >>> sorted(graph.select(kinds=["embed", "head"], layers=[-1, 0], positions=-1).nodes["id"])[:2]
+            ['L0H0@14', 'L0H1@14']
+        """
+        from recursive_dla.pruning import select
+
+        return select(self, kinds=kinds, layers=layers, positions=positions, ids=ids)
+
+    def drop(
+        self,
+        *,
+        kinds: Names | None = None,
+        layers: Layers | None = None,
+        positions: SliceInput = None,
+        ids: Names | None = None,
+    ) -> AttributionGraph:
+        """All but the nodes that fit all that is given; the logit always stays. Arguments are those of :meth:`select`.
+
+        Example:
+            >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+            >>> small = graph.drop(positions=0).drop(ids="L0MLP")
+            >>> int(small.nodes["pos"].min()), "L0MLP@4" in set(small.nodes["id"])
+            (1, False)
+        """
+        from recursive_dla.pruning import drop
+
+        return drop(self, kinds=kinds, layers=layers, positions=positions, ids=ids)
+
+    def group(self, by: GroupBy) -> AttributionGraph:
+        """Nodes merged into groups: edges between groups are summed, and edges inside one are left out.
+
+        A group's attribution is what flows through it, so its sums hold as those of any node: Σ in-edges from outside
+        + ``rest_in`` = attribution = Σ out-edges to outside + ``rest_out``. That is Σ members' attributions less what
+        flows from member to member. Its ``kind`` is ``group``, its ``pos`` and ``layer`` those of its last member, and
+        ``metadata.groups`` has the members.
+
+        Args:
+            by: ``"layer"``: all heads of a layer at a position become ``L5.heads@14``. ``"word"``: the tokens of a word
+                become one, each component by itself: ``L5H2@3-4``. ``"position"``: all heads and MLPs at a position
+                become ``inner@14``, its biases and remainders ``constants@14``. Or groups by hand: a mapping of names
+                to ids (or to names for all positions, as in :meth:`select`), or a function of a row of ``nodes`` that
+                returns a name or ``None``.
+
+        Raises:
+            InputError: A group that mixes leaves with nodes that read, one that holds the logit, groups that overlap or
+                share a name with a node, or groups that would make the graph go in a circle, as heads of two layers do
+                where something between them reads the one and is read by the other. Sums over paths would mean nothing
+                then; ``select`` what matters first, or take what lies between into the group.
+
+        Example:
+            >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+            >>> movers = graph.group({"name movers": ["L23H1@14", "L23H3@14"]})
+            >>> [member.id for member in movers.metadata.groups["name movers"]]
+            ['L23H1@14', 'L23H3@14']
+        """
+        from recursive_dla.grouping import group
+
+        return group(self, by)
+
+    def compare(self, other: AttributionGraph, *, align: Align = None) -> GraphDifference:
+        """What changes from this graph to another: see :func:`recursive_dla.compare`."""
+        from recursive_dla.comparison import compare
+
+        return compare(self, other, align=align)
 
     def to_networkx(self) -> nx.DiGraph:
         """A ``networkx.DiGraph`` with the columns of ``nodes`` and ``edges`` as attributes, and the metadata on the
@@ -226,10 +350,11 @@ class AttributionGraph:
             f"{len(self.nodes):,} nodes, {len(self.edge_weight):,} edges",
             f"{meta.model}, rule {meta.rule}, completeness error {meta.completeness_error:.1e}",
         ]
+        if meta.groups:
+            members = sum(map(len, meta.groups.values()))
+            lines.append(f"{members:,} nodes grouped into {len(meta.groups):,}")
         if meta.pruning:
-            lines.append(
-                f"pruned from {meta.pruning['nodes_before']:,} nodes and {meta.pruning['edges_before']:,} edges"
-            )
+            lines.append(f"pruned {pruning_line(meta)}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -239,3 +364,14 @@ class AttributionGraph:
         from recursive_dla.display import graph_html
 
         return graph_html(self)
+
+
+def pruning_line(metadata: GraphMetadata) -> str:
+    """How large a pruned graph was before, and how much of the logit and of the influence is left, where known."""
+    pruning, parts = metadata.pruning or {}, []
+    if {"nodes_before", "edges_before"} <= pruning.keys():
+        parts.append(f"from {pruning['nodes_before']:,} nodes and {pruning['edges_before']:,} edges")
+    if {"logit_kept", "influence_kept"} <= pruning.keys():
+        left = f"{pruning['logit_kept']:+.4f} of {metadata.value:+.4f} logits"
+        parts.append(f"{left} and {pruning['influence_kept']:.1%} of the influence come from its leaves")
+    return "; ".join(parts)

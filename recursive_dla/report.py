@@ -13,7 +13,7 @@ from torch import Tensor
 from recursive_dla.adapters import token_texts
 from recursive_dla.breakdown import Breakdown
 from recursive_dla.export import metadata_document
-from recursive_dla.graph import AttributionGraph, GraphMetadata
+from recursive_dla.graph import AttributionGraph, GraphMetadata, pruning_line
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,12 @@ def render(report: TraceReport) -> RenderableType:
     )
 
 
+def render_pruning(graph: AttributionGraph) -> RenderableType:
+    """How large a pruned graph is, and what is left in it, for a terminal."""
+    size = f"{len(graph.nodes):,} nodes and {len(graph.edge_weight):,} edges"
+    return Group(Text(), Text.assemble(("Pruned to   ", "dim"), f"{size}, {pruning_line(graph.metadata)}"))
+
+
 def _table(title: str, contributions: tuple[Contribution, ...]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     table.add_column("", style="bold")
@@ -142,9 +148,10 @@ def _table(title: str, contributions: tuple[Contribution, ...]) -> Table:
             Text(f"{source.attribution:+.3f} {source.component} at {source.pos} {source.token!r}")
             for source in row.sources
         )
-        table.add_row(row.component, _signed(row.direct), _signed(row.total), sources)
+        table.add_row(row.component, signed(row.direct), signed(row.total), sources)
     return table
 
 
-def _signed(value: float) -> Text:
+def signed(value: float) -> Text:
+    """A number of logits: blue raises the answer, red lowers it."""
     return Text(f"{value:+.3f}", style="blue" if value >= 0 else "red")

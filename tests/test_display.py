@@ -77,7 +77,7 @@ def test_a_graph_shows_its_value_tokens_and_strongest_components() -> None:
 
 def test_a_pruned_graph_says_of_what() -> None:
     page = Page(graph().prune(max_edges=31)._repr_html_())
-    assert f"edges of {len(graph().nodes):,} and {len(graph().edge_weight):,}" in page.text
+    assert f"pruned from {len(graph().nodes):,} nodes and {len(graph().edge_weight):,} edges; " in page.text
 
 
 def test_a_breakdown_shows_each_answer_s_strongest_components() -> None:
@@ -143,3 +143,10 @@ def test_it_stays_small(text: str) -> None:
 def test_ordinary_prompts_take_a_few_kilobytes() -> None:
     assert len(graph()._repr_html_().encode()) < 6_000
     assert len(breakdown()._repr_html_().encode()) < 10_000
+
+
+def test_a_group_of_embeddings_gives_each_token_its_own() -> None:
+    apart = graph()
+    together = apart.group({"words": "embed"})
+    assert Page(together._repr_html_()).titles == Page(apart._repr_html_()).titles
+    assert "words" not in together._repr_html_()

@@ -292,7 +292,7 @@ def test_edges_go_from_what_is_written_before_to_what_reads_later() -> None:
 def test_pruning_keeps_the_strongest_and_the_sums(name: str, max_edges: int | None, min_share: float | None) -> None:
     complete = graph_once(name)
     if max_edges is None and min_share is None:
-        with pytest.raises(InputError, match="Give `max_edges`, `min_share` or both"):
+        with pytest.raises(InputError, match="Give `max_edges`, `min_share`, `node_influence` or"):
             complete.prune()
         return
     pruned = complete.prune(max_edges=max_edges, min_share=min_share)
@@ -324,7 +324,10 @@ def test_pruning_twice_keeps_what_was_cut_before() -> None:
     twice = complete.prune(max_edges=200).prune(min_share=0.02)
     assert_conserved(twice, 1e-10)
     assert 0 < len(twice.edge_weight) < len(complete.prune(max_edges=200).edge_weight)
-    assert twice.metadata.pruning == {
+    pruning = dict(twice.metadata.pruning or {})
+    assert 0 < pruning.pop("influence_kept") < 1
+    assert pruning.pop("logit_kept") != complete.metadata.value
+    assert pruning == {
         "nodes_before": len(complete.nodes),
         "edges_before": len(complete.edge_weight),
         "max_edges": 200,
@@ -337,7 +340,7 @@ def test_pruning_twice_keeps_what_was_cut_before() -> None:
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [
-        ({}, "Give `max_edges`, `min_share` or both"),
+        ({}, "Give `max_edges`, `min_share`, `node_influence` or"),
         ({"max_edges": 0}, "`max_edges` must be at least 1. Got 0"),
         ({"min_share": -0.1}, "`min_share` must be at least 0. Got -0.1"),
         ({"min_share": float("nan")}, "`min_share` must be at least 0. Got nan"),

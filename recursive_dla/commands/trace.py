@@ -17,6 +17,8 @@ from recursive_dla.rules import DEFAULT_RULE, RULES
 
 RuleName = Enum("RuleName", {name: name for name in RULES}, type=str)  # type: ignore[misc]
 _DEFAULT_RULE = RuleName(DEFAULT_RULE)
+# Of a graph that is written without word of how to prune it.
+DEFAULT_MAX_EDGES = 2000
 
 
 class Dtype(str, Enum):
@@ -49,7 +51,30 @@ def trace(
             show_default=False,
         ),
     ] = None,
-    max_edges: Annotated[int, typer.Option(min=1, help="How many of the strongest edges to write to files.")] = 2000,
+    max_edges: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Prune the written graph to so many of the strongest edges; to 2000 where nothing else is given.",
+            show_default=False,
+        ),
+    ] = None,
+    min_share: Annotated[
+        float | None,
+        typer.Option(min=0, help="Prune edges below this share of the logit explained.", show_default=False),
+    ] = None,
+    node_influence: Annotated[
+        float | None,
+        typer.Option(
+            max=1,
+            help="Keep the nodes that hold this share of the influence on the logit over all paths, such as 0.8.",
+            show_default=False,
+        ),
+    ] = None,
+    edge_influence: Annotated[
+        float | None,
+        typer.Option(max=1, help="The same for the edges left, such as 0.98.", show_default=False),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many heads, MLPs and predictions to list.")] = 5,
     rule: Annotated[RuleName, typer.Option(help="How credit goes through MLPs.")] = _DEFAULT_RULE,
     dtype: Annotated[Dtype, typer.Option(help="The precision to load the model in.")] = Dtype.float32,
@@ -63,24 +88,46 @@ def trace(
     what each takes from which component at which token, and how exactly it all adds up.
     """
     from recursive_dla.export import check_writable
+    from recursive_dla.pruning import check_settings
 
     paths = out or []
     for path in paths:
         check_writable(path)
+    pruning = _given(
+        max_edges=max_edges, min_share=min_share, node_influence=node_influence, edge_influence=edge_influence
+    )
+    if paths and not pruning:
+        pruning = {"max_edges": DEFAULT_MAX_EDGES}
+    if pruning:
+        check_settings(pruning)
     # Libraries print as they load; stdout is kept for the answer.
     with contextlib.redirect_stdout(sys.stderr):
         report, graph = _trace(prompt, answer, wrong, model, pos, top, rule.value, dtype.value, device, check)
+        pruned: Any = graph.prune(**pruning) if pruning else None
         for path in paths:
-            graph.prune(max_edges=max_edges).save(path)
+            pruned.save(path)
     if as_json:
-        typer.echo(json.dumps({**report.to_dict(), "files": list(map(str, paths))}, ensure_ascii=False, indent=2))
+        left = None if pruned is None else _size(pruned)
+        document = {**report.to_dict(), "pruned": left, "files": list(map(str, paths))}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    from recursive_dla.report import render
+    from recursive_dla.report import render, render_pruning
 
     console = Console()
     console.print(render(report))
+    if pruned is not None:
+        console.print(render_pruning(pruned))
     for path in paths:
         console.print(f"Wrote {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _size(graph: Any) -> dict[str, Any]:
+    """What is left of a pruned graph, for JSON."""
+    return {"nodes": len(graph.nodes), "edges": len(graph.edge_weight), **graph.metadata.pruning}
 
 
 def _trace(

@@ -12,7 +12,7 @@ class Actions {
 
   /** Selects an item, or nothing; its tree starts folded. */
   select(item) {
-    const selected = !item ? null : item.kind === "group" ? { group: item.key } : { node: item.id };
+    const selected = !item ? null : isPinnedGroup(item) ? { group: item.key } : { node: item.id };
     if (JSON.stringify(selected) === JSON.stringify(this.state.selected)) return;
     this.store.change({ selected, open: [] });
   }
@@ -36,7 +36,7 @@ class Actions {
 
   /** Pins or unpins; a grouped node is unpinned by leaving its group. */
   togglePin(item) {
-    if (item.kind === "group") {
+    if (isPinnedGroup(item)) {
       announce("A group is made of pins. Ungroup it to unpin its nodes.");
       return;
     }

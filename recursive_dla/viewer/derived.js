@@ -50,12 +50,12 @@ class Derived {
 
 /** What is drawn for the selected item: all members of a group drawn as such. */
 function centresOf(selected, groups) {
-  const unfolded = selected.kind === "group" && !selected.folded;
+  const unfolded = isPinnedGroup(selected) && !selected.folded;
   return unfolded ? selected.members : [drawnFor(selected, groups)];
 }
 
 /** What is drawn for an item: itself, the folded group it is in, or a member of the unfolded group it is. */
 function drawnFor(item, groups) {
-  if (item.kind !== "group") return groups.standIn(item);
+  if (!isPinnedGroup(item)) return groups.standIn(item);
   return item.folded ? item : item.members[0];
 }

@@ -12,6 +12,7 @@ const KINDS = new Map([
   ["pos_embed", "Position embedding"],
   ["bias", "Bias"],
   ["remainder", "Remainder"],
+  ["group", "Group"],
 ]);
 
 function kindName(kind) {
@@ -33,6 +34,7 @@ class Graph {
       attribution: node.attribution,
       restIn: node.rest_in,
       restOut: node.rest_out,
+      merged: source.metadata.groups?.[node.id] ?? [],
       inputs: [],
       outputs: [],
     }));

@@ -67,9 +67,14 @@ function summed(members, direction, end, inside, build) {
     .sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
 }
 
+/** Whether an item is a group of pins, rather than a node; a document may have nodes of kind "group" too. */
+function isPinnedGroup(item) {
+  return item.members !== undefined;
+}
+
 /** How text names an item: a node by its id less the position, a group by its name. */
 function itemName(item) {
-  if (item.kind === "group") return showProse(item.name);
+  if (isPinnedGroup(item)) return showProse(item.name);
   const end = `@${item.pos}`;
   return showProse(item.id.endsWith(end) ? item.id.slice(0, -end.length) : item.component);
 }

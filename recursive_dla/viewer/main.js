@@ -68,7 +68,7 @@ class Explorer {
 
   /** Whether an item is among what is drawn at present. */
   isDrawn(item) {
-    return item.kind === "group" || this.current.shown.mask[item.index] === 1;
+    return isPinnedGroup(item) || this.current.shown.mask[item.index] === 1;
   }
 
   /** Selects an item and brings it into sight. */

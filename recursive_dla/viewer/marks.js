@@ -23,7 +23,7 @@ function outlineOf(kind) {
 
 /** The radius of an item where marks are drawn at their natural size. */
 function radiusOf(item, graph) {
-  if (item.kind === "group") return GROUP_SIZE;
+  if (isPinnedGroup(item)) return GROUP_SIZE;
   const strength = Math.min(1, Math.abs(item.attribution) / graph.largest);
   return SMALLEST + (LARGEST - SMALLEST) * Math.sqrt(strength);
 }

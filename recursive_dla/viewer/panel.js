@@ -60,7 +60,7 @@ class Panel {
     return [
       this.head(item),
       this.balance(item),
-      ...(item.kind === "group" ? this.memberSection(item) : []),
+      ...(isPinnedGroup(item) ? this.memberSection(item) : this.mergedSection(item)),
       ...this.outputSection(item),
       ...this.inputSection(item, state.open),
     ];
@@ -69,7 +69,7 @@ class Panel {
   head(item) {
     const { explorer } = this;
     const { graph, actions } = explorer;
-    const group = item.kind === "group";
+    const group = isPinnedGroup(item);
     const pinned = !group && actions.isPinned(item);
     const where = group
       ? showCount(item.members.length, "node")
@@ -101,7 +101,8 @@ class Panel {
 
   /** Where in the model a node is, and what else it is called. */
   place(node) {
-    const { component, head, kind, layer } = node;
+    const { component, head, kind, layer, merged } = node;
+    if (merged.length) return [showCount(merged.length, "node")];
     const parts = [];
     if (layer >= 0 && kind !== "logit") parts.push(kind === "head" ? `layer ${layer}, head ${head}` : `layer ${layer}`);
     if (component !== itemName(node)) parts.push(showProse(component));
@@ -130,6 +131,23 @@ class Panel {
       this.members.render(itemKey(item), flows, {
         whole: item.attribution, limit: MEMBERS_LIMIT, label: "Members",
       }),
+    ];
+  }
+
+  /** What a node stands for that was merged from others before the page was made. */
+  mergedSection(item) {
+    if (!item.merged.length) return [];
+    const { graph } = this.explorer;
+    const byStrength = [...item.merged].sort((a, b) => Math.abs(b.attribution) - Math.abs(a.attribution));
+    const most = Math.abs(byStrength[0].attribution);
+    return [
+      sectionTitle("Members", "their attributions, before they were merged"),
+      make("ul", { class: "rows", "aria-label": "Members" }, byStrength.map((member) =>
+        make("li", { class: "row row--merged" },
+          markIcon(member, graph),
+          make("span", { class: "row__name" },
+            make("span", { class: "row__component" }, itemName(member)), tokenChip(member.pos, graph)),
+          ...flowCells({ flow: member.attribution, whole: item.attribution, most })))),
     ];
   }
 

@@ -90,7 +90,7 @@ class Pins {
     const { explorer } = this;
     return make("button", {
       type: "button", class: "pin__go", "aria-label": `Show ${itemLabel(item, explorer.graph)}`,
-      "data-node": item.kind === "group" ? null : item.index,
+      "data-node": isPinnedGroup(item) ? null : item.index,
       "data-pin": `go ${item.index}`,
       onclick: () => explorer.goTo(item),
       onpointerenter: () => explorer.stage.hover(explorer.drawnFor(item)),

@@ -172,7 +172,7 @@ function itemTip(item, graph) {
 }
 
 function edgeTip(edge) {
-  const name = (item) => (item.kind === "group" ? itemName(item) : showToken(item.id));
+  const name = (item) => (isPinnedGroup(item) ? itemName(item) : showToken(item.id));
   return [
     make("p", { class: "tip__head" }, name(edge.source), " → ", name(edge.target)),
     tipTable([
@@ -193,7 +193,7 @@ function tokenTip(pos, graph) {
 
 function itemHeading(item, graph) {
   return make("p", { class: "tip__head" }, itemName(item), " ",
-    item.kind === "group" ? showCount(item.members.length, "node") : tokenChip(item.pos, graph));
+    isPinnedGroup(item) ? showCount(item.members.length, "node") : tokenChip(item.pos, graph));
 }
 
 function tipTable(rows) {

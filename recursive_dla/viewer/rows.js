@@ -9,7 +9,7 @@ function tokenChip(pos, graph) {
 
 /** An item in words, for screen readers. */
 function itemLabel(item, graph) {
-  if (item.kind === "group") return `${itemName(item)}, group of ${showCount(item.members.length, "node")}`;
+  if (isPinnedGroup(item)) return `${itemName(item)}, group of ${showCount(item.members.length, "node")}`;
   return `${itemName(item)}, token ${item.pos} ${graph.token(item.pos)}`;
 }
 
@@ -19,13 +19,13 @@ function itemLabel(item, graph) {
  */
 function rowCells(item, { flow, whole, most, approximate = false, explorer }) {
   const { graph, actions } = explorer;
-  const pinned = item.kind !== "group" && actions.isPinned(item);
+  const pinned = !isPinnedGroup(item) && actions.isPinned(item);
   const away = !explorer.isDrawn(item);
   return [
     markIcon(item, graph),
     make("span", { class: `row__name ${away ? "is-away" : ""}`, title: away && "Not in the drawing at present" },
       make("span", { class: "row__component" }, itemName(item)),
-      item.kind === "group" ? null : tokenChip(item.pos, graph),
+      isPinnedGroup(item) ? null : tokenChip(item.pos, graph),
       pinned && make("span", { class: "row__pin", title: "Pinned" }, "●")),
     ...flowCells({ flow, whole, most, approximate }),
   ];

@@ -220,5 +220,5 @@ class Tree {
 
 /** What stays the same when an item is built anew from the state. */
 function itemKey(item) {
-  return item === null ? null : item.kind === "group" ? `group ${item.key}` : item.index;
+  return item === null ? null : isPinnedGroup(item) ? `group ${item.key}` : item.index;
 }

@@ -208,3 +208,26 @@ def test_buttons_of_the_panel(explore):
     assert explorer.place("L0H1@1")[0] > box["x"]
     explorer.page.get_by_role("button", name="Close").click()
     assert explorer.selected is None
+
+
+def test_a_node_that_was_merged_before_lists_its_members(explore):
+    document = tiny.graph()
+    group = next(node for node in document["nodes"] if node["id"] == "L1H0@3")
+    group["kind"] = "group"
+    member = {"kind": "head", "layer": 1, "pos": 3, "attribution": 3.0}
+    document["metadata"]["groups"] = {
+        "L1H0@3": [
+            member | {"id": "L1H1@3", "component": "L1H1", "head": 1},
+            member | {"id": "L1H2@3", "component": "L1H2", "head": 2, "attribution": 4.0},
+        ]
+    }
+    explorer = explore(document, "#sel=L1H0@3")
+    assert "Group · 2 nodes" in explorer.text("#panel header")
+    rows = explorer.page.get_by_role("list", name="Members").locator("li").all()
+    texts = [" ".join(row.inner_text().split()) for row in rows]
+    assert texts == ["L1H2 ·c 3 +4.000 57.1%", "L1H1 ·c 3 +3.000 42.9%"]
+    assert tree(explorer)[0][1] == "L0MLP ·a 0"
+    # It is a node like any other: it can be pinned, and grouped with others on the page.
+    explorer.click("L1H0@3", shift=True)
+    assert explorer.state["pins"] == ["L1H0@3"]
+    assert explorer.page.get_by_role("button", name="Group", exact=False).first.is_visible()

@@ -1,0 +1,103 @@
+"""``recursive-dla diff``: what changes from one saved graph to another."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class AlignBy(str, Enum):
+    """How nodes of two graphs are matched."""
+
+    auto = "auto"
+    position = "position"
+    component = "component"
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A graph: FILE.json.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another of the same model.", show_default=False)],
+    align: Annotated[
+        AlignBy,
+        typer.Option(
+            help="Match nodes at the same position, or sum components over positions; auto: by position if the prompts"
+            " have the same length."
+        ),
+    ] = AlignBy.auto,
+    top: Annotated[int, typer.Option(min=1, help="How many nodes, leaves and edges to list.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+) -> None:
+    """Tell what changes from one saved graph to another: two prompts, or two answers.
+
+    Lists the heads and MLPs, the leaves and the edges whose part of the logit changes most, B − A.
+    """
+    from recursive_dla.comparison import compare
+    from recursive_dla.graph import AttributionGraph
+
+    graphs = AttributionGraph.load(first), AttributionGraph.load(second)
+    change = compare(*graphs, align=None if align is AlignBy.auto else align.value)
+    if as_json:
+        typer.echo(json.dumps(_document(change, top), ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(_render(change, top))
+
+
+def _tables(change: Any, top: int) -> dict[str, Any]:
+    """What is listed, by title."""
+    nodes = change.nodes
+    inner = change.strongest(top, rows=nodes[~nodes["leaf"] & (nodes["kind"] != "logit")])
+    return {
+        "nodes": inner,
+        "leaves": change.strongest(top, rows=change.leaves),
+        "edges": change.strongest(top, rows=change.edges),
+    }
+
+
+def _document(change: Any, top: int) -> dict[str, Any]:
+    from recursive_dla.export import metadata_document
+
+    return {
+        "a": metadata_document(change.a),
+        "b": metadata_document(change.b),
+        "align": change.by,
+        "difference": change.value,
+        **{title: table.to_dict("records") for title, table in _tables(change, top).items()},
+    }
+
+
+def _render(change: Any, top: int) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from recursive_dla.report import signed
+
+    parts: list[Any] = []
+    for name, meta in (("A", change.a), ("B", change.b)):
+        parts.append(
+            Text.assemble(
+                (f"{name}           ", "dim"),
+                f"{meta.prompt!r}: {meta.target.label} at {meta.target.pos}: ",
+                (f"{meta.value:+.4f}", "bold"),
+                " logits",
+            )
+        )
+    parts.append(Text.assemble(("B − A       ", "dim"), (f"{change.value:+.4f}", "bold"), f" logits, by {change.by}"))
+    for title, rows in _tables(change, top).items():
+        table = Table(
+            title=title.capitalize(), title_justify="left", title_style="bold", header_style="dim", box=None,
+            pad_edge=False,
+        )  # fmt: skip
+        table.add_column("", style="bold")
+        for column in ("A", "B", "B − A"):
+            table.add_column(column, justify="right")
+        for row in rows.itertuples(index=False):
+            table.add_row(Text(row.name), *(signed(number) for number in (row.a, row.b, row.difference)))
+        parts += [Text(), table]
+    return Group(*parts)
