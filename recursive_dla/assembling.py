@@ -12,10 +12,8 @@ from torch import Tensor
 from recursive_dla.collecting import Collector, Edges
 from recursive_dla.components import Component, Components
 from recursive_dla.edges import Sources
-from recursive_dla.graph import AttributionGraph, GraphMetadata
+from recursive_dla.graph import LEAF_KINDS, AttributionGraph, GraphMetadata
 from recursive_dla.recursion import Leaves, Swept
-
-INNER = ("head", "mlp", "logit")
 
 
 class _Group(NamedTuple):
@@ -39,6 +37,7 @@ class Assembly:
         self._n_pos = n_pos
         self._collector = collector
         self._groups = [_Group(c.kind, c.label, _name(c), c.layer, c.head) for c in components.all]
+        self._root = len(self._groups)
         self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
         self._constants: dict[str, int] = {}
         self._attribution: dict[int, np.ndarray] = {}
@@ -84,7 +83,7 @@ class Assembly:
             sum(
                 attribution.sum(dtype=np.float64)
                 for group, attribution in self._attribution.items()
-                if self._groups[group].kind not in INNER
+                if self._groups[group].kind in LEAF_KINDS
             )
         )
 
@@ -95,7 +94,8 @@ class Assembly:
 
     def graph(self, metadata: GraphMetadata) -> AttributionGraph:
         """The graph of the edges that were collected."""
-        numbers, edges = self._collector.finished(len(self._groups))
+        root = self._root * self._n_pos + metadata.target.pos
+        numbers, edges = self._collector.finished(len(self._groups), root)
         # A target that reads the stream early has nothing from the layers after it.
         nothing = np.zeros(self._n_pos, dtype=edges.weight.dtype)
         attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._groups))]).ravel()
@@ -123,7 +123,7 @@ def with_rests(graph: AttributionGraph) -> AttributionGraph:
     nodes = graph.nodes.copy()
     attribution = nodes["attribution"].to_numpy(np.float64)
     for column, ends, without in (
-        ("rest_in", graph.edge_target, ~nodes["kind"].isin(INNER)),
+        ("rest_in", graph.edge_target, nodes["kind"].isin(LEAF_KINDS)),
         ("rest_out", graph.edge_source, nodes["kind"] == "logit"),
     ):
         kept = np.bincount(ends, weights=graph.edge_weight, minlength=len(nodes))

@@ -20,6 +20,7 @@ from recursive_dla.edges import Sources
 from recursive_dla.errors import InputError
 from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
 from recursive_dla.progress import tracked
+from recursive_dla.pruning import check_settings
 from recursive_dla.recursion import Swept, cone, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
 from recursive_dla.targets import Answers, Positions, Target, as_target, label_of
@@ -179,20 +180,20 @@ class Limits(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        return self.max_edges is None and self.min_share is None
+        return not self.pruning
 
-    def check(self) -> None:
-        """Fail now rather than after the work."""
-        if self.max_edges is not None and self.max_edges < 1:
-            raise InputError(f"`max_edges` must be at least 1. Got {self.max_edges}.")
-        if self.min_share is not None and not self.min_share >= 0:
-            raise InputError(f"`min_share` must be at least 0. Got {self.min_share}.")
+    @property
+    def pruning(self) -> dict[str, Any]:
+        """What to ask of :meth:`AttributionGraph.prune`."""
+        given = {"max_edges": self.max_edges, "min_share": self.min_share}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @torch.no_grad()
 def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, check: bool) -> list[AttributionGraph]:
     mlp_rule = rule_named(rule)
-    limits.check()
+    if not limits.complete:
+        check_settings(limits.pruning)
     components = head_components(cache.weights)
     n_pos = cone(target)
     block_bytes = _block_bytes(cache, target, components, limits)
@@ -219,7 +220,7 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
         if not limits.complete:
             before = {"nodes_before": assembly.n_nodes, "edges_before": edges_before[prompt]}
             graph = replace(with_rests(graph), metadata=replace(graph.metadata, pruning=before))
-            graph = graph.prune(max_edges=limits.max_edges, min_share=limits.min_share)
+            graph = graph.prune(**limits.pruning)
         graphs.append(graph)
     return graphs
 

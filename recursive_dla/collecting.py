@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from recursive_dla.edges import Fans
+from recursive_dla.pruning import strongest
 
 
 class Edges(NamedTuple):
@@ -48,10 +49,13 @@ class Everything:
         """Take edges by their numbers."""
         self._parts.append(edges.where(edges.weight != 0))
 
-    def finished(self, n_groups: int) -> tuple[np.ndarray, Edges]:
-        """The numbers of the nodes that have edges, and all edges by the rows of their ends among those."""
+    def finished(self, n_groups: int, root: int) -> tuple[np.ndarray, Edges]:
+        """The numbers of the nodes that have edges, and of ``root``; and all edges, by the rows of their ends among
+        those.
+        """
         used = np.zeros((n_groups, self._n_pos), dtype=bool)
         numbers = used.reshape(-1)
+        numbers[root] = True
         for part in self._parts:
             if isinstance(part, Edges):
                 numbers[part.source] = numbers[part.target] = True
@@ -120,20 +124,17 @@ class Strongest:
         found = Edges(*map(np.concatenate, zip(*self._parts, strict=True)))
         if self._max_edges is not None and len(found.weight) > self._max_edges:
             size = np.abs(found.weight)
-            last = len(size) - self._max_edges
-            threshold = np.partition(size, last)[last]
-            keep = size > threshold
-            ties = (size == threshold).nonzero()[0]
-            keep[ties[: self._max_edges - int(keep.sum())]] = True
-            found = found.where(keep)
-            self._floor = max(self._floor, float(threshold))
+            kept = strongest(size, np.ones(len(size), dtype=bool), self._max_edges)
+            found = found.where(kept)
+            self._floor = max(self._floor, float(size[kept].min()))
         self._parts, self._size = [found], len(found.weight)
         return found
 
-    def finished(self, n_groups: int) -> tuple[np.ndarray, Edges]:
+    def finished(self, n_groups: int, root: int) -> tuple[np.ndarray, Edges]:
         """As :meth:`Everything.finished`."""
         found = self._compact()
         used = np.zeros(n_groups * self._n_pos, dtype=bool)
+        used[root] = True
         used[found.source] = used[found.target] = True
         rows = np.cumsum(used, dtype=np.int32) - np.int32(1)
         return used.nonzero()[0], Edges(rows[found.source], rows[found.target], found.weight)

@@ -65,7 +65,7 @@ def prune(
     if min_share is not None:
         kept &= size >= min_share * abs(graph.metadata.value)
     if max_edges is not None:
-        kept = _strongest(size, kept, max_edges)
+        kept = strongest(size, kept, max_edges)
     root = np.zeros(len(graph.nodes), dtype=bool)
     root[root_row(graph)] = True
     reached = leading_to(_levelled(graph, kept), root)
@@ -128,17 +128,17 @@ def _holding(scores: np.ndarray, share: float) -> np.ndarray:
     return scores >= descending[min(int(last), len(scores) - 1)]
 
 
-def _strongest(size: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
+def strongest(size: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
+    """Of the edges kept, the ``count`` largest. Of equal ones the earlier, so that the result is always the same."""
     rows = np.flatnonzero(kept)
     if len(rows) <= count:
         return kept
     size = size[rows]
     weakest = np.partition(size, len(size) - count)[len(size) - count]
-    strongest = size > weakest
-    # Ties are broken by the edges' own order, so the result is always the same.
-    strongest[np.flatnonzero(size == weakest)[: count - int(strongest.sum())]] = True
+    chosen = size > weakest
+    chosen[np.flatnonzero(size == weakest)[: count - int(chosen.sum())]] = True
     kept = np.zeros_like(kept)
-    kept[rows[strongest]] = True
+    kept[rows[chosen]] = True
     return kept
 
 

@@ -55,6 +55,14 @@ def test_the_strongest_edges_are_those_that_pruning_the_complete_graph_leaves(
     assert pruning["nodes_before"] == len(complete.nodes)
 
 
+def test_where_no_edge_is_strong_enough_the_logit_is_left() -> None:
+    model, _, _, cache = run("gpt2")
+    found = attribution_graph(cache, model, ANSWER, min_share=1e6)
+    assert found.nodes["id"].tolist() == ["logit@6"]
+    assert found.nodes["rest_in"].tolist() == pytest.approx([found.metadata.value])
+    assert found.edge_weight.size == 0
+
+
 @pytest.mark.demo
 def test_the_strongest_edges_of_the_demo() -> None:
     demo = demo_run()
@@ -94,9 +102,7 @@ def test_values_are_the_same_by_either_way(name: str, monkeypatch: pytest.Monkey
             found = space.of(attention.W_V.mT, n_sources, prompt)(range(5, 23))
             wanted = torch.stack([outputs[prompt, 5:23, :n_sources] @ weight for weight in attention.W_V])
             torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
-    assert len(taken) == 2 * (
-        cache.weights.n_layers - 1
-    )  # before the first layer's there are none
+    assert len(taken) == 2 * (cache.weights.n_layers - 1)  # before the first layer's there are none
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -161,7 +167,7 @@ def test_of_equal_edges_the_earlier_are_kept() -> None:
     collector = Strongest(n_pos=1, max_edges=4, min_weight=0.0)
     for numbers in np.arange(8).reshape(4, 2):
         collector.add(Edges(numbers, np.full(2, 8), weight[numbers]))
-    used, found = collector.finished(9)
+    used, found = collector.finished(9, 8)
     assert used[found.source].tolist() == [1, 2, 3, 7]
     assert found.weight.tolist() == [-2.0, 3.0, 2.0, 3.0]
 
