@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
+    from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.targets import (
         Target,
         centred_logit_target,
@@ -46,8 +47,10 @@ _HOMES = {
     "Breakdown": "breakdown",
     "CacheError": "errors",
     "InputError": "errors",
+    "ScoreBreakdown": "scores",
     "Target": "targets",
     "UnsupportedModelError": "errors",
+    "attention_score_breakdown": "scores",
     "attribution_graph": "attribution",
     "attribution_graphs": "attribution",
     "break_down": "breakdown",
@@ -68,8 +71,10 @@ __all__ = [
     "Breakdown",
     "CacheError",
     "InputError",
+    "ScoreBreakdown",
     "Target",
     "UnsupportedModelError",
+    "attention_score_breakdown",
     "attribution_graph",
     "attribution_graphs",
     "break_down",

@@ -17,11 +17,14 @@ class Architecture:
 
     Attributes:
         activation: The MLP's activation, where TransformerLens's config names it wrongly.
+        score_factor: What the products of queries and keys are multiplied by, where no module says and it is not
+            ``1 / sqrt(d_head)``.
         requires: Attributes of the Hugging Face config that must have these values; other variants of the architecture
             compute something that the formulas here do not cover.
     """
 
     activation: str | None = None
+    score_factor: float | None = None
     requires: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -31,7 +34,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "GPT2LMHeadModel": Architecture(),
     "GPTJForCausalLM": Architecture(),
-    "GPTNeoForCausalLM": Architecture(),
+    "GPTNeoForCausalLM": Architecture(score_factor=1.0),
     "GPTNeoXForCausalLM": Architecture(),
     "Gemma2ForCausalLM": Architecture(),
     "Gemma3ForCausalLM": Architecture(),

@@ -250,10 +250,7 @@ def boot(model: PreTrainedModel, name: str, dtype: torch.dtype = torch.float64) 
         folder = Path(parent, name)
         model.save_pretrained(folder)
         tokenizer().save_pretrained(folder)
-        bridge = load_model(folder, dtype=dtype)
-    # The product over all experts at once knows no float64.
-    bridge.original_model.config._experts_implementation = "eager"
-    return bridge
+        return load_model(folder, dtype=dtype)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
