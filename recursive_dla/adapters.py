@@ -8,6 +8,7 @@ it is first needed.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def model_weights(model: Any) -> ModelWeights:
     if isinstance(model, ModelWeights):
         return model
     cfg = getattr(model, "cfg", None)
-    if cfg is None or not hasattr(model, "blocks"):
+    if cfg is None or not (_is_bridge(model) or hasattr(model, "blocks")):
         raise UnsupportedModelError(
             "Expected a TransformerLens TransformerBridge or HookedTransformer."
             f" Got {type(model).__name__}; load a model with recursive_dla.load_model(...)."
@@ -75,6 +76,12 @@ def _refuse_unsupported(model: Any, cfg: Any) -> None:
             raise UnsupportedModelError(
                 f"Architecture {cfg.architecture} is not supported. Supported: {', '.join(sorted(ARCHITECTURES))}."
             )
+        unlike = ARCHITECTURES[cfg.architecture].unlike_in_lens_3
+        if unlike and _lens_version() < 4:
+            raise UnsupportedModelError(
+                f"{cfg.architecture} needs TransformerLens 4: the TransformerBridge of version 3 {unlike}."
+                ' Update it: pip install "transformer-lens>=4".'
+            )
         config = getattr(model.original_model, "config", None)
         for name, needed in ARCHITECTURES[cfg.architecture].requires.items():
             if (found := getattr(config, name, needed)) != needed:
@@ -99,6 +106,10 @@ def _refuse_unsupported(model: Any, cfg: Any) -> None:
 
 def _is_bridge(model: Any) -> bool:
     return hasattr(model, "original_model")
+
+
+def _lens_version() -> int:
+    return int(version("transformer-lens").split(".")[0])
 
 
 def _model_name(cfg: Any) -> str:
@@ -158,7 +169,10 @@ def _score_rule(attn: Any, module: str, cfg: Any) -> ScoreRule:
     return ScoreRule(
         q_norm=_head_norm(attn, "q_norm", module, cfg),
         k_norm=_head_norm(attn, "k_norm", module, cfg),
-        rotary=_rotary(attn, cfg) if cfg.positional_embedding_type == "rotary" else None,
+        # SmolLM3 leaves some layers without positions.
+        rotary=_rotary(attn, cfg)
+        if cfg.positional_embedding_type == "rotary" and getattr(_unwrapped(attn), "use_rope", True)
+        else None,
         factor=_score_factor(attn, cfg),
         soft_cap=cap if cap > 0 else None,
         alibi_slopes=_alibi_slopes(attn.W_Q) if cfg.positional_embedding_type == "alibi" else None,
@@ -260,7 +274,7 @@ def _norm(parent: Any, name: str, module: str, cfg: Any) -> Norm | None:
     weight = getattr(norm, "w", None)
     if weight is not None:
         # Gemma stores its weights as an offset from one.
-        weight = weight.detach() + 1 if getattr(norm, "uses_weight_offset", False) else weight.detach()
+        weight = weight.detach() + 1 if _is_offset(norm, cfg) else weight.detach()
         # Folding leaves ones, as it leaves biases of zero: multiplying by them would only take time.
         weight = None if bool((weight == 1).all()) else weight
     return Norm(
@@ -270,6 +284,14 @@ def _norm(parent: Any, name: str, module: str, cfg: Any) -> Norm | None:
         centers=_centers(norm, cfg),
         eps=_eps(norm, cfg),
     )
+
+
+def _is_offset(norm: Any, cfg: Any) -> bool:
+    told = getattr(norm, "uses_weight_offset", None)
+    if told is not None or not hasattr(norm, "uses_rms_norm"):
+        return bool(told)
+    # The bridge of TransformerLens 3 has it in its config alone.
+    return norm.uses_rms_norm and bool(getattr(cfg, "rmsnorm_uses_offset", False))
 
 
 def _centers(norm: Any, cfg: Any) -> bool:

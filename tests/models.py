@@ -85,9 +85,22 @@ HUGGING_FACE: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2-moe": ("Qwen2MoeForCausalLM", {**GROUPED_SQUARE, **EXPERTS, "shared_expert_intermediate_size": 11}),
     "qwen3": ("Qwen3ForCausalLM", GROUPED),
     "qwen3-moe": ("Qwen3MoeForCausalLM", {**GROUPED, **EXPERTS, "norm_topk_prob": True}),
-    "falcon": ("FalconForCausalLM", PLAIN),
+    "falcon": ("FalconForCausalLM", {**PLAIN, "bias": True}),
+    "gpt-bigcode": ("GPTBigCodeForCausalLM", {**GPT2, "n_layer": 2}),
+    "olmo3": ("Olmo3ForCausalLM", GROUPED_SQUARE),
+    "smollm3": ("SmolLM3ForCausalLM", {**GROUPED_SQUARE, "no_rope_layers": [1, 0]}),
+    "stablelm": (
+        "StableLmForCausalLM",
+        {**GROUPED_SQUARE, "num_attention_heads": 3, "partial_rotary_factor": 0.5, "use_qkv_bias": True},
+    ),
+    "starcoder2": ("Starcoder2ForCausalLM", GROUPED_SQUARE),
+    "cohere": ("CohereForCausalLM", GROUPED_SQUARE),
     "granite": ("GraniteForCausalLM", GROUPED_SQUARE),
-    "stablelm": ("StableLmForCausalLM", GROUPED_SQUARE),
+    "mamba": ("MambaForCausalLM", {"hidden_size": 18, "num_hidden_layers": 2, "state_size": 3}),
+    "t5": (
+        "T5ForConditionalGeneration",
+        {"d_model": 18, "d_kv": 6, "d_ff": 13, "num_layers": 2, "num_heads": 3, "decoder_start_token_id": 0},
+    ),
 }
 NATIVES: dict[str, dict[str, Any]] = {
     "native-attention-only": {**NATIVE, "attn_only": True, "normalization_type": "LN"},
@@ -116,7 +129,7 @@ HOOKED: dict[str, dict[str, Any]] = {
 # The same with a b_in, which comes behind the gate; no model that HookedTransformer can load has any.
 HOOKED["hooked-RMS-biased"] = HOOKED["hooked-RMS"]
 
-REFUSED = ("falcon", "granite", "stablelm")
+REFUSED = ("cohere", "granite", "mamba", "t5")
 # In every detail.
 BRIDGES = (
     "gpt2",
@@ -132,6 +145,9 @@ MODELS = (*BRIDGES, *(name for name in HOOKED if name != "hooked-RMS-biased")) i
 # Once against every oracle; the second ones are not cached as they are computed by TransformerLens 3.
 _EVERYWHERE = (
     "bloom",
+    "gemma",
+    "gemma2",
+    "gemma3",
     "gpt-j",
     "gpt-neo",
     "gpt-neox",
@@ -144,8 +160,10 @@ _EVERYWHERE = (
     "qwen2",
     "qwen3",
 )
-NEEDS_LENS_4 = ("gemma", "gemma2", "gemma3", "mixtral", "olmo2", "qwen2-moe", "qwen3-moe")
-ARCHITECTURES = _EVERYWHERE if LENS_3 else (*_EVERYWHERE, *NEEDS_LENS_4)
+NEEDS_LENS_4 = ("mixtral", "olmo2", "olmo3", "qwen2-moe", "qwen3-moe")
+# Not all of them are in TransformerLens 3.
+_IN_LENS_4 = ("falcon", "gpt-bigcode", "smollm3", "stablelm", "starcoder2")
+ARCHITECTURES = _EVERYWHERE if LENS_3 else (*_EVERYWHERE, *NEEDS_LENS_4, *_IN_LENS_4)
 EVERY_MODEL = (*MODELS, *ARCHITECTURES)
 # One with each kind of norm, MLP and position; for what does not depend on the details.
 TWO_MODELS = ("gpt2", "llama-biased")
@@ -154,7 +172,8 @@ ATTENTION_ONLY = ("native-attention-only", "hooked-attention-only")
 WITH_MLP = tuple(name for name in EVERY_MODEL if name not in ATTENTION_ONLY)
 GATED = (
     *("llama", "llama-biased", "llama-biased-compatible", "hooked-RMS"),
-    *("gemma", "gemma2", "gemma3", "mistral", "mixtral", "olmo2", "phi3", "qwen2", "qwen2-moe", "qwen3", "qwen3-moe"),
+    *("gemma", "gemma2", "gemma3", "mistral", "mixtral", "olmo2", "olmo3", "phi3", "qwen2", "qwen2-moe", "qwen3"),
+    *("qwen3-moe", "smollm3", "stablelm"),
 )
 WITH_EXPERTS = ("mixtral", "qwen2-moe", "qwen3-moe")
 
@@ -170,7 +189,7 @@ class Run(NamedTuple):
 
 def available(*names: str) -> tuple[str, ...]:
     """Those of the models that this TransformerLens runs as they should be."""
-    return tuple(name for name in names if not (LENS_3 and name in NEEDS_LENS_4))
+    return tuple(name for name in names if not (LENS_3 and name in (*NEEDS_LENS_4, *_IN_LENS_4)))
 
 
 def random_tokens(prompts: int = 1, positions: int = POSITIONS, seed: int = 3) -> Tensor:

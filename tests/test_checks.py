@@ -24,7 +24,7 @@ from models import (
 )
 from torch import Tensor
 
-from recursive_dla import ActivationCache, break_down, check
+from recursive_dla import ActivationCache, attention_score_breakdown, break_down, check
 from recursive_dla.cache import as_cache
 from recursive_dla.checks import CheckReport, Identity
 from recursive_dla.errors import CacheError, InputError
@@ -128,6 +128,23 @@ def test_a_number_that_is_not_finite_is_named(name: str) -> None:
         for activation in needed(name):
             with pytest.raises(CacheError, match=r"(is not finite|is off by inf \(relative\)) in `"):
                 check(tampered(name, activation, lambda _, bad=bad: bad))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_padding_on_the_left_is_named_where_it_leaves_no_numbers(name: str) -> None:
+    """Of these two, TransformerLens gives NaN for a Llama alone."""
+    model, tokens = tiny(name), random_tokens(2)
+    mask = torch.ones_like(tokens)
+    tokens[0, :3] = mask[0, :3] = 0
+    _, cache = model.run_with_cache(tokens, attention_mask=mask)
+    if name == "llama":
+        with pytest.raises(
+            CacheError, match="is not finite in .* Padding on the left .* is the likely cause: .* Pad on"
+        ):
+            break_down(cache, model, ANSWER)
+    else:
+        assert break_down(cache, model, ANSWER).completeness_error < 1e-10
+        assert attention_score_breakdown(cache, model, 1, 0).completeness_error < 1e-10
 
 
 @pytest.mark.parametrize("name", TWO_MODELS)

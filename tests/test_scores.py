@@ -31,11 +31,24 @@ from recursive_dla import (
 
 PROMPTS, ANSWERED = 3, [6, 2, 4]
 # How many dimensions of a head are rotated, where not all are; and with what base, where it is not 10,000.
-ROTATED = {"gpt-neox": 2, "gpt-neox-sequential": 2, "phi": 4, "gpt-j": 4}
+ROTATED = {"gpt-neox": 2, "gpt-neox-sequential": 2, "phi": 4, "gpt-j": 4, "stablelm": 4}
 BASES = {"mixtral": 1_000_000}
 ROTARY = (
-    *("llama", "gpt-j", "gpt-neox", "gemma", "mistral", "mixtral", "olmo2", "phi", "qwen", "hooked-RMS"),
-    "native-rotary",
+    *(
+        "falcon",
+        "gemma",
+        "gpt-j",
+        "gpt-neox",
+        "llama",
+        "mistral",
+        "mixtral",
+        "olmo",
+        "phi",
+        "qwen",
+        "smollm3",
+        "stablelm",
+    ),
+    *("starcoder2", "hooked-RMS"),
 )
 
 
@@ -49,7 +62,8 @@ def breakdown(name: str, layer: int = 1, head: int = 1, **options: Any) -> Score
 
 def turned(name: str, layer: int, x: Tensor, pos: int) -> Tensor:
     """A query or key turned pair by pair, with angles straight from the formula."""
-    if not name.startswith(ROTARY) or name == "hooked-RMSPre":
+    # SmolLM3's second layer has no positions.
+    if not name.startswith(ROTARY) or name == "hooked-RMSPre" or (name == "smollm3" and layer == 1):
         return x
     size = ROTATED.get(name, len(x))
     base = BASES.get(name, 10_000)
