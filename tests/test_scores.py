@@ -32,7 +32,7 @@ from recursive_dla import (
 PROMPTS, ANSWERED = 3, [6, 2, 4]
 # How many dimensions of a head are rotated, where not all are; and with what base, where it is not 10,000.
 ROTATED = {"gpt-neox": 2, "gpt-neox-sequential": 2, "phi": 4, "gpt-j": 4, "stablelm": 4}
-BASES = {"mixtral": 1_000_000}
+BASES = {"mixtral": 1_000_000, "olmo3": 500_000}
 ROTARY = (
     *(
         "falcon",
