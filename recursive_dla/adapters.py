@@ -181,7 +181,10 @@ def _score_rule(attn: Any, module: str, cfg: Any) -> ScoreRule:
 
 def _head_norm(attn: Any, name: str, module: str, cfg: Any) -> HeadNorm | None:
     norm = _norm(attn, name, f"{module}.attn.{name}", cfg)
-    return None if norm is None else HeadNorm(norm, joint=getattr(attn, name).w.shape != attn.W_Q.shape[-1:])
+    if norm is None:
+        return None
+    weight = getattr(getattr(attn, name), "w", None)
+    return HeadNorm(norm, joint=weight is not None and weight.numel() != attn.W_Q.shape[-1])
 
 
 def _score_factor(attn: Any, cfg: Any) -> float:

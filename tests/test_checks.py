@@ -11,7 +11,6 @@ from models import (
     ATTENTION_ONLY,
     EVERY_MODEL,
     LENS_3,
-    NEEDS_LENS_4,
     PROMPTS,
     TWO_MODELS,
     WITH_EXPERTS,
@@ -27,7 +26,7 @@ from torch import Tensor
 from recursive_dla import ActivationCache, attention_score_breakdown, break_down, check
 from recursive_dla.cache import as_cache
 from recursive_dla.checks import CheckReport, Identity
-from recursive_dla.errors import CacheError, InputError
+from recursive_dla.errors import CacheError
 
 ANSWER = 5
 # Every activation that a breakdown or a graph uses, and how the message names it.
@@ -181,11 +180,10 @@ def test_the_cache_of_another_model_is_refused_by_its_sizes(of: str, model: str,
         check(as_cache(run(of).cache, tiny(model)))
 
 
-@pytest.mark.skipif(not LENS_3, reason="TransformerLens 4 caches them as they are computed")
-@pytest.mark.parametrize("name", [*NEEDS_LENS_4, "hooked-RMS-biased"])
-def test_what_transformer_lens_3_does_otherwise_is_not_taken(name: str) -> None:
-    model, _, _, cache = run(name)
-    with pytest.raises(InputError, match=r"does not fit the model|The cache lacks|is not supported"):
+@pytest.mark.skipif(not LENS_3, reason="HookedTransformer is of TransformerLens 3")
+def test_a_bias_that_comes_behind_the_gate_is_noticed() -> None:
+    model, _, _, cache = run("hooked-RMS-biased")
+    with pytest.raises(CacheError, match="does not fit the model"):
         break_down(cache, model, ANSWER)
 
 
