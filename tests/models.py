@@ -145,9 +145,11 @@ MODELS = (*BRIDGES, *(name for name in HOOKED if name != "hooked-RMS-biased")) i
 # Once against every oracle; the second ones are not cached as they are computed by TransformerLens 3.
 _EVERYWHERE = (
     "bloom",
+    "falcon",
     "gemma",
     "gemma2",
     "gemma3",
+    "gpt-bigcode",
     "gpt-j",
     "gpt-neo",
     "gpt-neox",
@@ -159,11 +161,12 @@ _EVERYWHERE = (
     "phi3",
     "qwen2",
     "qwen3",
+    "smollm3",
+    "stablelm",
+    "starcoder2",
 )
 NEEDS_LENS_4 = ("mixtral", "olmo2", "olmo3", "qwen2-moe", "qwen3-moe")
-# Not all of them are in TransformerLens 3.
-_IN_LENS_4 = ("falcon", "gpt-bigcode", "smollm3", "stablelm", "starcoder2")
-ARCHITECTURES = _EVERYWHERE if LENS_3 else (*_EVERYWHERE, *NEEDS_LENS_4, *_IN_LENS_4)
+ARCHITECTURES = _EVERYWHERE if LENS_3 else (*_EVERYWHERE, *NEEDS_LENS_4)
 EVERY_MODEL = (*MODELS, *ARCHITECTURES)
 # One with each kind of norm, MLP and position; for what does not depend on the details.
 TWO_MODELS = ("gpt2", "llama-biased")
@@ -189,7 +192,7 @@ class Run(NamedTuple):
 
 def available(*names: str) -> tuple[str, ...]:
     """Those of the models that this TransformerLens runs as they should be."""
-    return tuple(name for name in names if not (LENS_3 and name in (*NEEDS_LENS_4, *_IN_LENS_4)))
+    return tuple(name for name in names if not (LENS_3 and name in NEEDS_LENS_4))
 
 
 def random_tokens(prompts: int = 1, positions: int = POSITIONS, seed: int = 3) -> Tensor:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from models import (
     EVERY_MODEL,
-    LENS_3,
     POSITIONS,
     TWO_MODELS,
     random_tokens,
@@ -178,8 +177,6 @@ def test_heads_of_a_layer_sum_to_the_layer(sources: str) -> None:
 
 def test_windows_are_masks_and_the_scores_behind_them_are_given_all_the_same() -> None:
     """At a window of five, the first two of seven keys get nothing."""
-    if LENS_3:
-        pytest.skip("Gemma 2 needs TransformerLens 4")
     found = breakdown("gemma2", layer=0)
     assert not found.pattern[0, :2].any()
     assert found.pattern[0, 2:].all()
