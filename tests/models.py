@@ -272,7 +272,11 @@ def boot(model: PreTrainedModel, name: str, dtype: torch.dtype = torch.float64) 
         folder = Path(parent, name)
         model.save_pretrained(folder)
         tokenizer().save_pretrained(folder)
-        return load_model(folder, dtype=dtype)
+        bridge = load_model(folder, dtype=dtype)
+    if dtype != torch.float64:
+        # The product over all experts at once takes no sizes as odd as these.
+        bridge.original_model.config._experts_implementation = "eager"
+    return bridge
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
