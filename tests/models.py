@@ -73,7 +73,7 @@ HUGGING_FACE: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt-neox": ("GPTNeoXForCausalLM", PLAIN),
     "gpt-neox-sequential": ("GPTNeoXForCausalLM", {**PLAIN, "use_parallel_residual": False}),
     "gemma": ("GemmaForCausalLM", GROUPED),
-    "gemma2": ("Gemma2ForCausalLM", {**GROUPED, "sliding_window": 5}),
+    "gemma2": ("Gemma2ForCausalLM", {**GROUPED, "sliding_window": 5, "attn_logit_softcapping": 3.0}),
     "gemma3": ("Gemma3ForCausalLM", {**GROUPED, "sliding_window": 5}),
     "mistral": ("MistralForCausalLM", GROUPED),
     "mixtral": ("MixtralForCausalLM", {**GROUPED, "num_local_experts": 5, "num_experts_per_tok": 2}),

@@ -181,8 +181,8 @@ def test_windows_are_masks_and_the_scores_behind_them_are_given_all_the_same() -
     assert not found.pattern[0, :2].any()
     assert found.pattern[0, 2:].all()
     assert found.totals[0, :2].all()
-    assert found.soft_cap == 50
-    assert "before the soft cap of 50" in str(found)
+    assert found.soft_cap == 3
+    assert "before the soft cap of 3" in str(found)
 
 
 @pytest.mark.parametrize("name", TWO_MODELS)
