@@ -94,9 +94,7 @@ def test_values_are_the_same_by_either_way(name: str, monkeypatch: pytest.Monkey
             found = space.of(attention.W_V.mT, n_sources, prompt)(range(5, 23))
             wanted = torch.stack([outputs[prompt, 5:23, :n_sources] @ weight for weight in attention.W_V])
             torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
-    assert len(taken) == 2 * (
-        cache.weights.n_layers - 1
-    )  # before the first layer's there are none
+    assert len(taken) == 2 * (cache.weights.n_layers - 1)  # before the first layer's there are none
 
 
 @pytest.mark.parametrize("name", NAMES)
