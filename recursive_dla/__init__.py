@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
+    from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.targets import (
         Target,
         centred_logit_target,
@@ -48,8 +49,10 @@ _HOMES = {
     "CacheError": "errors",
     "GraphDifference": "comparison",
     "InputError": "errors",
+    "ScoreBreakdown": "scores",
     "Target": "targets",
     "UnsupportedModelError": "errors",
+    "attention_score_breakdown": "scores",
     "attribution_graph": "attribution",
     "attribution_graphs": "attribution",
     "break_down": "breakdown",
@@ -72,8 +75,10 @@ __all__ = [
     "CacheError",
     "GraphDifference",
     "InputError",
+    "ScoreBreakdown",
     "Target",
     "UnsupportedModelError",
+    "attention_score_breakdown",
     "attribution_graph",
     "attribution_graphs",
     "break_down",

@@ -8,6 +8,7 @@ it is first needed.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,22 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from recursive_dla.architectures import ARCHITECTURES
+from recursive_dla.architectures import ARCHITECTURES, Architecture
 from recursive_dla.errors import InputError, UnsupportedModelError
-from recursive_dla.weights import MLP, Attention, Layer, ModelWeights, NeuronBank, Norm, Router, in_float32, is_half
+from recursive_dla.weights import (
+    MLP,
+    Attention,
+    HeadNorm,
+    Layer,
+    ModelWeights,
+    NeuronBank,
+    Norm,
+    Rotary,
+    Router,
+    ScoreRule,
+    in_float32,
+    is_half,
+)
 
 
 def model_weights(model: Any) -> ModelWeights:
@@ -32,7 +46,7 @@ def model_weights(model: Any) -> ModelWeights:
     if isinstance(model, ModelWeights):
         return model
     cfg = getattr(model, "cfg", None)
-    if cfg is None or not hasattr(model, "blocks"):
+    if cfg is None or not (_is_bridge(model) or hasattr(model, "blocks")):
         raise UnsupportedModelError(
             "Expected a TransformerLens TransformerBridge or HookedTransformer."
             f" Got {type(model).__name__}; load a model with recursive_dla.load_model(...)."
@@ -62,6 +76,12 @@ def _refuse_unsupported(model: Any, cfg: Any) -> None:
             raise UnsupportedModelError(
                 f"Architecture {cfg.architecture} is not supported. Supported: {', '.join(sorted(ARCHITECTURES))}."
             )
+        unlike = ARCHITECTURES[cfg.architecture].unlike_in_lens_3
+        if unlike and _lens_version() < 4:
+            raise UnsupportedModelError(
+                f"{cfg.architecture} needs TransformerLens 4: the TransformerBridge of version 3 {unlike}."
+                ' Update it: pip install "transformer-lens>=4".'
+            )
         config = getattr(model.original_model, "config", None)
         for name, needed in ARCHITECTURES[cfg.architecture].requires.items():
             if (found := getattr(config, name, needed)) != needed:
@@ -88,6 +108,10 @@ def _is_bridge(model: Any) -> bool:
     return hasattr(model, "original_model")
 
 
+def _lens_version() -> int:
+    return int(version("transformer-lens").split(".")[0])
+
+
 def _model_name(cfg: Any) -> str:
     # A model loaded from a folder carries the folder's path as its name.
     return Path(str(cfg.model_name)).name or "model"
@@ -110,27 +134,92 @@ def _attention(block: Any, module: str, cfg: Any) -> Attention:
         norm=lambda: _norm(block, "ln1", f"{module}.ln1", cfg),
         out_norm=lambda: _norm(block, "ln1_post", f"{module}.ln1_post", cfg),
         W_Q=lambda: attn.W_Q.detach(),
+        b_Q=lambda: _bias(attn, "b_Q"),
         W_K=lambda: getattr(attn, f"{as_stored}W_K").detach(),
+        b_K=lambda: _bias(attn, f"{as_stored}b_K"),
         W_V=lambda: getattr(attn, f"{as_stored}W_V").detach(),
         b_V=lambda: _bias(attn, f"{as_stored}b_V"),
         W_O=lambda: attn.W_O.detach(),
         b_O=lambda: _bias(attn, "b_O"),
+        scores=lambda: _score_rule(attn, module, cfg),
     )
 
 
 def _mlp(block: Any, module: str, cfg: Any, layer: Layer) -> MLP:
     # A parallel block without a second norm gives the MLP what it gives the attention.
     norm = _norm(block, "ln2", f"{module}.ln2", cfg)
-    architecture = ARCHITECTURES.get(getattr(cfg, "architecture", None) or "")
     banks, router = _experts(block.mlp) if cfg.num_experts else ((_neurons(block.mlp, bool(cfg.gated_mlp)),), None)
     return MLP(
         norm=layer.attention.norm if norm is None and layer.parallel else norm,
         out_norm=_norm(block, "ln2_post", f"{module}.ln2_post", cfg),
-        activation=(architecture and architecture.activation) or str(cfg.act_fn),
+        activation=_architecture(cfg).activation or str(cfg.act_fn),
         banks=banks,
         router=router,
         b_out=None if router else _bias(block.mlp, "b_out"),
     )
+
+
+def _architecture(cfg: Any) -> Architecture:
+    """What is entered for the architecture; nothing is for those of ``HookedTransformer``."""
+    return ARCHITECTURES.get(getattr(cfg, "architecture", None) or "", Architecture())
+
+
+def _score_rule(attn: Any, module: str, cfg: Any) -> ScoreRule:
+    cap = float(getattr(cfg, "attn_scores_soft_cap", 0.0))
+    return ScoreRule(
+        q_norm=_head_norm(attn, "q_norm", module, cfg),
+        k_norm=_head_norm(attn, "k_norm", module, cfg),
+        # SmolLM3 leaves some layers without positions.
+        rotary=_rotary(attn, cfg)
+        if cfg.positional_embedding_type == "rotary" and getattr(_unwrapped(attn), "use_rope", True)
+        else None,
+        factor=_score_factor(attn, cfg),
+        soft_cap=cap if cap > 0 else None,
+        alibi_slopes=_alibi_slopes(attn.W_Q) if cfg.positional_embedding_type == "alibi" else None,
+    )
+
+
+def _head_norm(attn: Any, name: str, module: str, cfg: Any) -> HeadNorm | None:
+    norm = _norm(attn, name, f"{module}.attn.{name}", cfg)
+    if norm is None:
+        return None
+    weight = getattr(getattr(attn, name), "w", None)
+    return HeadNorm(norm, joint=weight is not None and weight.numel() != attn.W_Q.shape[-1])
+
+
+def _score_factor(attn: Any, cfg: Any) -> float:
+    entered = _architecture(cfg).score_factor
+    if entered is not None:
+        return entered
+    original = _unwrapped(attn)
+    if isinstance(factor := getattr(original, "scaling", None), float):
+        return factor
+    # HookedTransformer and models of boot_native divide.
+    for owner, name in ((attn, "attn_scale"), (original, "scale")):
+        if isinstance(divisor := getattr(owner, name, None), (int, float)):
+            return 1 / float(divisor)
+    return float(attn.W_Q.shape[-1] ** -0.5)
+
+
+def _rotary(attn: Any, cfg: Any) -> Rotary:
+    if hasattr(attn, "rotary_cos"):  # HookedTransformer
+        return Rotary(bool(cfg.rotary_adjacent_pairs), attn.rotary_cos.detach(), attn.rotary_sin.detach())
+    original = _unwrapped(attn)
+    if (table := getattr(original, "embed_positions", None)) is not None:  # GPT-J, one number for each pair
+        sin, cos = table.detach().repeat_interleave(2, dim=-1).chunk(2, dim=-1)
+        return Rotary(True, cos, sin)
+    if (native := getattr(original, "rotary", None)) is not None:  # boot_native
+        return Rotary(False, native.cos_cached.detach(), native.sin_cached.detach())
+    return Rotary(bool(getattr(cfg, "rotary_interleaved_cos_sin", False)), None, None)
+
+
+def _alibi_slopes(W_Q: Tensor) -> Tensor:
+    """Press et al. 2022, "Train Short, Test Long": powers of ``2^(-8/n)``; in float32, as models compute them."""
+    n_heads = W_Q.shape[0]
+    n = 2 ** (n_heads.bit_length() - 1)
+    # Of a number of heads that is no power of two, the others take every other slope of twice as many heads.
+    exponents = [8 * (i + 1) / n for i in range(n)] + [4 * (2 * i + 1) / n for i in range(n_heads - n)]
+    return torch.pow(2.0, -torch.tensor(exponents, device=W_Q.device)).to(W_Q.dtype)
 
 
 def _neurons(mlp: Any, gated: bool) -> NeuronBank:
@@ -188,7 +277,7 @@ def _norm(parent: Any, name: str, module: str, cfg: Any) -> Norm | None:
     weight = getattr(norm, "w", None)
     if weight is not None:
         # Gemma stores its weights as an offset from one.
-        weight = weight.detach() + 1 if getattr(norm, "uses_weight_offset", False) else weight.detach()
+        weight = weight.detach() + 1 if _is_offset(norm, cfg) else weight.detach()
         # Folding leaves ones, as it leaves biases of zero: multiplying by them would only take time.
         weight = None if bool((weight == 1).all()) else weight
     return Norm(
@@ -198,6 +287,14 @@ def _norm(parent: Any, name: str, module: str, cfg: Any) -> Norm | None:
         centers=_centers(norm, cfg),
         eps=_eps(norm, cfg),
     )
+
+
+def _is_offset(norm: Any, cfg: Any) -> bool:
+    told = getattr(norm, "uses_weight_offset", None)
+    if told is not None or not hasattr(norm, "uses_rms_norm"):
+        return bool(told)
+    # The bridge of TransformerLens 3 has it in its config alone.
+    return norm.uses_rms_norm and bool(getattr(cfg, "rmsnorm_uses_offset", False))
 
 
 def _centers(norm: Any, cfg: Any) -> bool:
@@ -302,12 +399,16 @@ def load_model(
             f"Model {str(name)!r} could not be loaded. Give 'demo', a local folder or a Hugging Face name. ({reason})"
         ) from error
     if dtype == torch.float64:
-        _compute_norms_in_float64(model)
+        _compute_in_float64(model)
     return model
 
 
-def _compute_norms_in_float64(model: Any) -> None:
-    """Hugging Face's RMSNorm rounds to float32 whatever its input; TransformerLens's own computation does not."""
+def _compute_in_float64(model: Any) -> None:
+    # Hugging Face's RMSNorm rounds to float32 whatever its input; TransformerLens's own computation does not.
     for module in model.modules():
         if hasattr(module, "use_native_layernorm_autograd"):
             module.use_native_layernorm_autograd = False
+    # The product over all experts at once knows no float64; a loop over them does.
+    config = getattr(model.original_model, "config", None)
+    if config is not None and hasattr(config, "_experts_implementation"):
+        config._experts_implementation = "eager"

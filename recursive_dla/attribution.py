@@ -12,6 +12,7 @@ from einops import rearrange
 from recursive_dla import __version__
 from recursive_dla.adapters import token_texts
 from recursive_dla.assembling import Assembly, with_rests
+from recursive_dla.balance import Balance
 from recursive_dla.cache import ActivationCache, as_cache
 from recursive_dla.checks import ensure_checked
 from recursive_dla.collecting import Collector, Everything, Strongest
@@ -208,15 +209,18 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
         for value in target.value[:, 0].tolist()
     ]
     edges_before = [0] * len(assemblies)
+    balance = Balance(components, outputs)
     parts = sweep(cache, target, components, outputs, mlp_rule)
     for part in tracked(parts, total=2 * target.layer + 2, description="Attribution graph"):
+        if isinstance(part, Swept):
+            balance.add(part)
         for prompt, assembly in enumerate(assemblies):
             assembly.add(part, prompt, sources)
             if not limits.complete and isinstance(part, Swept):
                 edges_before[prompt] += sources.count(part, prompt)
     graphs = []
-    for prompt, assembly in enumerate(assemblies):
-        graph = assembly.graph(_metadata(cache, target, prompt, rule, assembly.sum_of_leaves()))
+    for prompt, (assembly, imbalance) in enumerate(zip(assemblies, balance.errors(), strict=True)):
+        graph = assembly.graph(_metadata(cache, target, prompt, rule, assembly.sum_of_leaves(), imbalance))
         if not limits.complete:
             before = {"nodes_before": assembly.n_nodes, "edges_before": edges_before[prompt]}
             graph = replace(with_rests(graph), metadata=replace(graph.metadata, pruning=before))
@@ -265,7 +269,9 @@ def complete_edges(components: Components, n_pos: int) -> int:
     return sum(components.before_attention) * n_heads * n_pos * (n_pos + 1) // 2
 
 
-def _metadata(cache: ActivationCache, target: Target, prompt: int, rule: str, sum_of_leaves: float) -> GraphMetadata:
+def _metadata(
+    cache: ActivationCache, target: Target, prompt: int, rule: str, sum_of_leaves: float, imbalance: float
+) -> GraphMetadata:
     weights, model = cache.weights, cache.model
     n_pos = cache.batched("embed").shape[1]
     ids = cache.tokens()
@@ -287,7 +293,7 @@ def _metadata(cache: ActivationCache, target: Target, prompt: int, rule: str, su
             label=label_of(target, model, prompt), answer=answer, wrong_answer=wrong_answer, pos=int(target.pos[prompt])
         ),
         value=value,
-        completeness_error=abs(sum_of_leaves - value) / max(abs(value), 1e-12),
+        completeness_error=max(abs(sum_of_leaves - value) / max(abs(value), 1e-12), imbalance),
         rule=rule,
         generator=f"recursive_dla {__version__}",
     )

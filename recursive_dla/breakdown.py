@@ -8,9 +8,8 @@ attention pattern and the reciprocal norm scale gives all numbers at once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,15 +17,12 @@ from torch import Tensor
 
 from recursive_dla.cache import as_cache
 from recursive_dla.checks import ensure_checked
-from recursive_dla.components import Components, head_components, layer_components
+from recursive_dla.components import components_named
 from recursive_dla.destinations import DESTINATIONS
 from recursive_dla.errors import InputError
 from recursive_dla.labels import prompt_texts
 from recursive_dla.rules import DEFAULT_RULE, rule_named
 from recursive_dla.targets import Answers, Positions, Target, as_target
-from recursive_dla.weights import ModelWeights
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -177,28 +173,19 @@ def break_down(
         >>> round(float(breakdown.totals[0, 0, 23, 3]), 3)
         2.078
     """
-    break_down_dest = _chosen("dest", dest, DESTINATIONS)
-    components_of = _chosen("sources", sources, _SOURCES)
+    if dest not in DESTINATIONS:
+        raise InputError(f"`dest` must be one of {', '.join(map(repr, DESTINATIONS))}. Got {dest!r}.")
     mlp_rule = rule_named(rule)
     if top_k < 1:
         raise InputError(f"`top_k` must be at least 1. Got {top_k}.")
     cache = as_cache(cache, model)
+    components = components_named(cache.weights, sources)
     target = as_target(cache, answers, wrong_answers, pos)
     if check:
         ensure_checked(cache)
-    pieces = break_down_dest(cache, target, components_of(cache.weights), mlp_rule, top_k)
+    pieces = DESTINATIONS[dest](cache, target, components, mlp_rule, top_k)
     axes = {"token": target.labels, "batch": tuple(map(str, range(len(target.pos)))), **pieces.axes}
     return Breakdown(pieces.values, axes, pieces.totals, pieces.constants, target, prompt_texts(cache))
-
-
-_SOURCES: dict[str, Callable[[ModelWeights], Components]] = {"layers": layer_components, "heads": head_components}
-
-
-def _chosen(argument: str, name: str, choices: Mapping[str, T]) -> T:
-    try:
-        return choices[name]
-    except KeyError:
-        raise InputError(f"`{argument}` must be one of {', '.join(map(repr, choices))}. Got {name!r}.") from None
 
 
 def dla_attn_head_breakdown_source_component(

@@ -26,6 +26,11 @@ from recursive_dla.weights import Attention, Layer, Norm, tensors_of
 # Largest error relative to the size of what is summed. float64 leaves room for norms that Hugging Face's models compute
 # in float32 whatever their dtype.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 2e-2}
+_PADDED = (
+    "Padding on the left with an attention_mask is the likely cause: of some models, TransformerLens computes NaN where"
+    " a padding token sees nothing. Pad on the right and give each prompt's last position as `pos`, or run prompts of"
+    " different lengths one by one."
+)
 
 
 class Identity(NamedTuple):
@@ -86,11 +91,12 @@ def check(cache: ActivationCache) -> CheckReport:
     report = CheckReport(identities, TOLERANCE[cache["resid_post", 0].dtype])
     if report.failed:
         layer, name, statement, error = report.failed[0]
-        problem = "is not finite" if error != error else f"is off by {error:.1e} (relative)"
+        where = f"{name}{'' if layer is None else f' of layer {layer}'}"
+        if error != error:
+            raise CacheError(f"The cache does not fit the model: {where} is not finite in `{statement}`. {_PADDED}")
         raise CacheError(
-            f"The cache does not fit the model: {name}{'' if layer is None else f' of layer {layer}'} {problem} in"
-            f" `{statement}`. Cache and model must come from the same forward pass of an unchanged model;"
-            " check=False goes on regardless."
+            f"The cache does not fit the model: {where} is off by {error:.1e} (relative) in `{statement}`. Cache and"
+            " model must come from the same forward pass of an unchanged model; check=False goes on regardless."
         )
     return report
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from recursive_dla.errors import InputError
 from recursive_dla.weights import ModelWeights
 
 
@@ -62,6 +63,18 @@ def head_components(weights: ModelWeights) -> Components:
     …
     """
     return _components(weights, split_heads=True)
+
+
+def components_named(weights: ModelWeights, sources: str) -> Components:
+    """The components at the granularity called ``"layers"`` or ``"heads"``.
+
+    Raises:
+        InputError: There is no such granularity.
+    """
+    choices = {"layers": layer_components, "heads": head_components}
+    if sources not in choices:
+        raise InputError(f"`sources` must be one of {', '.join(map(repr, choices))}. Got {sources!r}.")
+    return choices[sources](weights)
 
 
 def _components(weights: ModelWeights, split_heads: bool) -> Components:

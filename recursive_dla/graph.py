@@ -63,7 +63,8 @@ class GraphMetadata:
 
     Attributes:
         value: The logit, or logit difference, that is explained.
-        completeness_error: ``|Σ leaves − value|`` relative to ``value``, of the graph before any pruning.
+        completeness_error: The larger of ``|Σ leaves − value|``, relative to ``value``, and the worst node's
+            ``|Σ in-edges + constants − attribution|``, relative to the largest attribution; before any pruning.
         pruning: What :meth:`AttributionGraph.prune` and its like were asked for and what they left; ``None`` for a
             complete graph.
         groups: The members of each node that :meth:`AttributionGraph.group` made.

@@ -73,8 +73,8 @@ def is_second_name(name: str) -> bool:
 def is_for_attribution(name: str, neurons: bool = True) -> bool:
     """Whether attribution needs the activation of this full name.
 
-    That is what every component wrote, the residual stream, attention patterns and ``z``, norm scales and how experts
-    were chosen; with ``neurons``, the MLPs' pre-activations too, which their output is a function of.
+    That is what every component wrote, the residual stream, attention patterns and ``z``, norm scales, rotations and
+    how experts were chosen; with ``neurons``, the MLPs' pre-activations too, which their output is a function of.
     """
     name = without_layer(name)
     if name in _FOR_ATTRIBUTION or (neurons and name in _OF_NEURONS):
@@ -96,6 +96,8 @@ _FOR_ATTRIBUTION = frozenset(
         "hook_mlp_out",
         "attn.hook_z",
         "attn.hook_pattern",
+        "attn.hook_cos",
+        "attn.hook_sin",
         "mlp.hook_expert_indices",
     }
 )

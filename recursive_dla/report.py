@@ -119,7 +119,7 @@ def render(report: TraceReport) -> RenderableType:
             (f"{meta.value:+.4f}", "bold"),
             " logits",
         ),
-        Text.assemble(("Adds up to  ", "dim"), f"{meta.completeness_error:.1e} relative, from the embeddings up"),
+        Text.assemble(("Adds up to  ", "dim"), f"{meta.completeness_error:.1e} relative, at every node"),
         Text(),
         _table("Heads", report.heads),
         *mlps,

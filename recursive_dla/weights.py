@@ -64,6 +64,41 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class HeadNorm:
+    """A norm on queries or keys: of each head by itself, or ``joint``, of all heads of a layer as one vector."""
+
+    norm: Norm
+    joint: bool
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """How positions rotate queries and keys: pairs ``(i, i + half)`` of them, or ``adjacent`` ones.
+
+    ``cos`` and ``sin`` are for positions from 0; ``None`` where the cache has them for the prompt's own positions.
+    """
+
+    adjacent: bool
+    cos: Float[Tensor, "pos rotary_dim"] | None
+    sin: Float[Tensor, "pos rotary_dim"] | None
+
+
+@dataclass(frozen=True)
+class ScoreRule:
+    """How queries and keys make attention scores: ``factor · q·k``, squashed by ``soft_cap``, plus ALiBi.
+
+    ``alibi_slopes`` times the key's position is what ALiBi adds, up to what all keys of a query share.
+    """
+
+    q_norm: HeadNorm | None
+    k_norm: HeadNorm | None
+    rotary: Rotary | None
+    factor: float
+    soft_cap: float | None
+    alibi_slopes: Float[Tensor, " head"] | None
+
+
+@dataclass(frozen=True)
 class Attention(OnDemand):
     """One layer's attention. Grouped-query models keep one ``W_K`` and ``W_V`` per key-value head.
 
@@ -73,11 +108,14 @@ class Attention(OnDemand):
     norm: Norm | None
     out_norm: Norm | None
     W_Q: Float[Tensor, "head d_model d_head"]
+    b_Q: Float[Tensor, "head d_head"] | None
     W_K: Float[Tensor, "kv_head d_model d_head"]
+    b_K: Float[Tensor, "kv_head d_head"] | None
     W_V: Float[Tensor, "kv_head d_model d_head"]
     b_V: Float[Tensor, "kv_head d_head"] | None
     W_O: Float[Tensor, "head d_head d_model"]
     b_O: Float[Tensor, " d_model"] | None
+    scores: ScoreRule
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ HUGGING_FACE: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt-neox": ("GPTNeoXForCausalLM", PLAIN),
     "gpt-neox-sequential": ("GPTNeoXForCausalLM", {**PLAIN, "use_parallel_residual": False}),
     "gemma": ("GemmaForCausalLM", GROUPED),
-    "gemma2": ("Gemma2ForCausalLM", {**GROUPED, "sliding_window": 5}),
+    "gemma2": ("Gemma2ForCausalLM", {**GROUPED, "sliding_window": 5, "attn_logit_softcapping": 3.0}),
     "gemma3": ("Gemma3ForCausalLM", {**GROUPED, "sliding_window": 5}),
     "mistral": ("MistralForCausalLM", GROUPED),
     "mixtral": ("MixtralForCausalLM", {**GROUPED, "num_local_experts": 5, "num_experts_per_tok": 2}),
@@ -85,9 +85,22 @@ HUGGING_FACE: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2-moe": ("Qwen2MoeForCausalLM", {**GROUPED_SQUARE, **EXPERTS, "shared_expert_intermediate_size": 11}),
     "qwen3": ("Qwen3ForCausalLM", GROUPED),
     "qwen3-moe": ("Qwen3MoeForCausalLM", {**GROUPED, **EXPERTS, "norm_topk_prob": True}),
-    "falcon": ("FalconForCausalLM", PLAIN),
+    "falcon": ("FalconForCausalLM", {**PLAIN, "bias": True}),
+    "gpt-bigcode": ("GPTBigCodeForCausalLM", {**GPT2, "n_layer": 2}),
+    "olmo3": ("Olmo3ForCausalLM", GROUPED_SQUARE),
+    "smollm3": ("SmolLM3ForCausalLM", {**GROUPED_SQUARE, "no_rope_layers": [1, 0]}),
+    "stablelm": (
+        "StableLmForCausalLM",
+        {**GROUPED_SQUARE, "num_attention_heads": 3, "partial_rotary_factor": 0.5, "use_qkv_bias": True},
+    ),
+    "starcoder2": ("Starcoder2ForCausalLM", GROUPED_SQUARE),
+    "cohere": ("CohereForCausalLM", GROUPED_SQUARE),
     "granite": ("GraniteForCausalLM", GROUPED_SQUARE),
-    "stablelm": ("StableLmForCausalLM", GROUPED_SQUARE),
+    "mamba": ("MambaForCausalLM", {"hidden_size": 18, "num_hidden_layers": 2, "state_size": 3}),
+    "t5": (
+        "T5ForConditionalGeneration",
+        {"d_model": 18, "d_kv": 6, "d_ff": 13, "num_layers": 2, "num_heads": 3, "decoder_start_token_id": 0},
+    ),
 }
 NATIVES: dict[str, dict[str, Any]] = {
     "native-attention-only": {**NATIVE, "attn_only": True, "normalization_type": "LN"},
@@ -116,7 +129,7 @@ HOOKED: dict[str, dict[str, Any]] = {
 # The same with a b_in, which comes behind the gate; no model that HookedTransformer can load has any.
 HOOKED["hooked-RMS-biased"] = HOOKED["hooked-RMS"]
 
-REFUSED = ("falcon", "granite", "stablelm")
+REFUSED = ("cohere", "granite", "mamba", "t5")
 # In every detail.
 BRIDGES = (
     "gpt2",
@@ -132,6 +145,11 @@ MODELS = (*BRIDGES, *(name for name in HOOKED if name != "hooked-RMS-biased")) i
 # Once against every oracle; the second ones are not cached as they are computed by TransformerLens 3.
 _EVERYWHERE = (
     "bloom",
+    "falcon",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gpt-bigcode",
     "gpt-j",
     "gpt-neo",
     "gpt-neox",
@@ -143,8 +161,11 @@ _EVERYWHERE = (
     "phi3",
     "qwen2",
     "qwen3",
+    "smollm3",
+    "stablelm",
+    "starcoder2",
 )
-NEEDS_LENS_4 = ("gemma", "gemma2", "gemma3", "mixtral", "olmo2", "qwen2-moe", "qwen3-moe")
+NEEDS_LENS_4 = ("mixtral", "olmo2", "olmo3", "qwen2-moe", "qwen3-moe")
 ARCHITECTURES = _EVERYWHERE if LENS_3 else (*_EVERYWHERE, *NEEDS_LENS_4)
 EVERY_MODEL = (*MODELS, *ARCHITECTURES)
 # One with each kind of norm, MLP and position; for what does not depend on the details.
@@ -154,7 +175,8 @@ ATTENTION_ONLY = ("native-attention-only", "hooked-attention-only")
 WITH_MLP = tuple(name for name in EVERY_MODEL if name not in ATTENTION_ONLY)
 GATED = (
     *("llama", "llama-biased", "llama-biased-compatible", "hooked-RMS"),
-    *("gemma", "gemma2", "gemma3", "mistral", "mixtral", "olmo2", "phi3", "qwen2", "qwen2-moe", "qwen3", "qwen3-moe"),
+    *("gemma", "gemma2", "gemma3", "mistral", "mixtral", "olmo2", "olmo3", "phi3", "qwen2", "qwen2-moe", "qwen3"),
+    *("qwen3-moe", "smollm3", "stablelm"),
 )
 WITH_EXPERTS = ("mixtral", "qwen2-moe", "qwen3-moe")
 
@@ -251,8 +273,9 @@ def boot(model: PreTrainedModel, name: str, dtype: torch.dtype = torch.float64) 
         model.save_pretrained(folder)
         tokenizer().save_pretrained(folder)
         bridge = load_model(folder, dtype=dtype)
-    # The product over all experts at once knows no float64.
-    bridge.original_model.config._experts_implementation = "eager"
+    if dtype != torch.float64:
+        # The product over all experts at once takes no sizes as odd as these.
+        bridge.original_model.config._experts_implementation = "eager"
     return bridge
 
 

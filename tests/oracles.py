@@ -91,6 +91,10 @@ class PlainModel:
     b_U: Tensor
 
 
+# Where TransformerLens has another name for it.
+ACTIVATIONS = {"BloomForCausalLM": "gelu_bloom", "FalconForCausalLM": "gelu"}
+
+
 def plain_model(model: Any) -> PlainModel:
     """A TransformerLens model's weights, head by head, with zeros for the biases that it does not have.
 
@@ -118,8 +122,7 @@ def plain_model(model: Any) -> PlainModel:
                 norm=_norm(block, "ln1" if alone and cfg.parallel_attn_mlp else "ln2", d_model),
                 norm_name="ln1" if alone and cfg.parallel_attn_mlp else "ln2",
                 out_norm=_norm(block, "ln2_post", d_model),
-                # TransformerLens has another name for Bloom's.
-                act="gelu_bloom" if getattr(cfg, "architecture", None) == "BloomForCausalLM" else cfg.act_fn,
+                act=ACTIVATIONS.get(getattr(cfg, "architecture", None), cfg.act_fn),
                 banks=_banks(block.mlp, cfg),
                 routing=_routing(model, block.mlp, cfg),
                 b_out=_weight(None if cfg.num_experts else block.mlp, "b_out", shape=(d_model,)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import EVERY_MODEL, REFUSED, boot, hugging_face, run, tiny, tokenizer
+from models import EVERY_MODEL, LENS_3, NEEDS_LENS_4, REFUSED, boot, hugging_face, run, tiny, tokenizer
 from oracles import PlainBank, PlainNorm, assert_close, plain_model
 from torch import Tensor
 
@@ -146,12 +146,20 @@ def test_weights_are_returned_as_they_are_and_biases_of_zeros_are_none() -> None
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_architecture_that_is_not_supported_is_refused_by_name(name: str) -> None:
-    model, _, _, cache = run(name)
+    model, cache = tiny(name), run("gpt2").cache
     message = f"Architecture {type(hugging_face(name)).__name__} is not supported. Supported: .*GPT2LMHeadModel"
     with pytest.raises(UnsupportedModelError, match=message):
         model_weights(model)
     with pytest.raises(UnsupportedModelError, match=message):
         attribution_graph(cache, model, 5)
+
+
+@pytest.mark.skipif(not LENS_3, reason="TransformerLens 4 does what is needed")
+@pytest.mark.parametrize("name", NEEDS_LENS_4)
+def test_what_the_bridge_of_transformer_lens_3_does_otherwise_is_named(name: str) -> None:
+    reason = "has the norms after the sublayers" if name.startswith("olmo") else "does not cache which experts"
+    with pytest.raises(UnsupportedModelError, match=f"needs TransformerLens 4: the TransformerBridge of .* {reason}"):
+        model_weights(tiny(name))
 
 
 @pytest.mark.parametrize("given", [None, "gpt2", {}, torch.nn.Linear(2, 3)], ids=lambda given: type(given).__name__)
@@ -184,6 +192,7 @@ def test_a_feature_that_is_not_supported_is_refused_by_name(changes: dict[str, A
     [
         ("bloom", {"apply_residual_connection_post_layernorm": True}),
         ("opt", {"do_layer_norm_before": False}),
+        ("stablelm", {"qk_layernorm": True}),
     ],
 )
 def test_a_variant_that_is_not_supported_is_refused_by_its_setting(name: str, setting: dict[str, bool]) -> None:

@@ -11,7 +11,6 @@ from models import (
     ATTENTION_ONLY,
     EVERY_MODEL,
     LENS_3,
-    NEEDS_LENS_4,
     PROMPTS,
     TWO_MODELS,
     WITH_EXPERTS,
@@ -24,10 +23,10 @@ from models import (
 )
 from torch import Tensor
 
-from recursive_dla import ActivationCache, break_down, check
+from recursive_dla import ActivationCache, attention_score_breakdown, break_down, check
 from recursive_dla.cache import as_cache
 from recursive_dla.checks import CheckReport, Identity
-from recursive_dla.errors import CacheError, InputError
+from recursive_dla.errors import CacheError
 
 ANSWER = 5
 # Every activation that a breakdown or a graph uses, and how the message names it.
@@ -130,6 +129,21 @@ def test_a_number_that_is_not_finite_is_named(name: str) -> None:
                 check(tampered(name, activation, lambda _, bad=bad: bad))
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_padding_on_the_left_is_named_where_it_leaves_no_numbers(name: str) -> None:
+    """Of these two, TransformerLens gives NaN for a Llama alone."""
+    model, tokens = tiny(name), random_tokens(2)
+    mask = torch.ones_like(tokens)
+    tokens[0, :3] = mask[0, :3] = 0
+    _, cache = model.run_with_cache(tokens, attention_mask=mask)
+    if name == "llama":
+        with pytest.raises(CacheError, match=r"is not finite in .* Padding on the left .* is the likely cause: .* Pad"):
+            break_down(cache, model, ANSWER)
+    else:
+        assert break_down(cache, model, ANSWER).completeness_error < 1e-10
+        assert attention_score_breakdown(cache, model, 1, 0).completeness_error < 1e-10
+
+
 @pytest.mark.parametrize("name", TWO_MODELS)
 def test_wrong_logits_are_named(name: str) -> None:
     cached = [key for key in run(name).cache if key in ("unembed.hook_out", "hook_unembed")]
@@ -166,11 +180,10 @@ def test_the_cache_of_another_model_is_refused_by_its_sizes(of: str, model: str,
         check(as_cache(run(of).cache, tiny(model)))
 
 
-@pytest.mark.skipif(not LENS_3, reason="TransformerLens 4 caches them as they are computed")
-@pytest.mark.parametrize("name", [*NEEDS_LENS_4, "hooked-RMS-biased"])
-def test_what_transformer_lens_3_does_otherwise_is_not_taken(name: str) -> None:
-    model, _, _, cache = run(name)
-    with pytest.raises(InputError, match=r"does not fit the model|The cache lacks|is not supported"):
+@pytest.mark.skipif(not LENS_3, reason="HookedTransformer is of TransformerLens 3")
+def test_a_bias_that_comes_behind_the_gate_is_noticed() -> None:
+    model, _, _, cache = run("hooked-RMS-biased")
+    with pytest.raises(CacheError, match="does not fit the model"):
         break_down(cache, model, ANSWER)
 
 

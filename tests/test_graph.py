@@ -406,6 +406,26 @@ def test_the_cache_is_checked_first_unless_told_not_to() -> None:
     assert attribution_graph(broken, model, ANSWER, check=False).metadata.completeness_error > 1e-3
 
 
+@pytest.mark.parametrize(
+    "activation",
+    ["attn.hook_z", "attn.hook_pattern", "hook_mlp_out", "mlp.hook_pre", "ln1.hook_scale", "ln2.hook_scale"],
+)
+@pytest.mark.parametrize("name", TWO_MODELS)
+def test_what_is_wrong_in_a_cache_shows_at_its_nodes(name: str, activation: str) -> None:
+    """Also where the leaves sum to the logit all the same, as they do whatever ``z`` is said to be."""
+    model, _, _, cache = run(name)
+    wrong = 1.5 * cache[f"blocks.0.{activation}"]
+    broken = ActivationCache({**cache.cache_dict, f"blocks.0.{activation}": wrong}, model)
+    found = attribution_graph(broken, model, ANSWER, check=False)
+    into, _ = flow(found)
+    attribution = found.nodes["attribution"].to_numpy(float)
+    inner = found.nodes["kind"].isin(INNER).to_numpy()
+    imbalance = np.abs(into - attribution)[inner].max() / np.abs(attribution[inner]).max()
+    leaves = abs(attribution[~inner].sum() / found.metadata.value - 1)
+    assert found.metadata.completeness_error == pytest.approx(max(imbalance, leaves))
+    assert found.metadata.completeness_error > 1e-3
+
+
 # --- a circuit that is known -----------------------------------------------------------------------------------------
 
 

@@ -93,3 +93,20 @@ def test_float32_is_float64_rounded() -> None:
     narrow, wide = (graph(dtype).nodes.set_index("id")["attribution"] for dtype in DTYPES)
     assert list(narrow.index) == list(wide.index)
     assert_close(narrow.to_numpy(), wide.to_numpy(), 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_is_within_a_hundredth_of_what_is_explained(dtype: torch.dtype) -> None:
+    """The model's own rounding, all of it: see docs/architectures.md."""
+    model, _, _, activations = demo_run(dtype)
+    half = break_down(activations, model, " Mary", wrong_answers=" John")
+    wide = break_down(demo_run().cache, demo_run().model, " Mary", wrong_answers=" John")
+    assert half.values.dtype == torch.float32
+    for found, expected in ((half.totals, wide.totals), (half.values, wide.values)):
+        assert (found - expected).abs().max() < 0.01 * DIFFERENCE
+    nodes, precise = (
+        each.nodes.set_index("id")["attribution"].astype(float) for each in (graph(dtype), graph(torch.float32))
+    )
+    assert float((nodes - precise).abs().max()) < 0.01 * DIFFERENCE
+    assert graph(dtype).metadata.completeness_error < 0.01
+    assert float(half.target.value) == pytest.approx(DIFFERENCE, rel=0.01)
