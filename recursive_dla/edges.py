@@ -126,23 +126,23 @@ class Sources:
     def _block(
         self, rows: _Rows, columns: Float[Tensor, "key src_comp d"], keys: range, floor: float
     ) -> Iterator[Fans]:
-        weighting = rows.weighting[:, keys.start : keys.stop]
-        bound = _SAFETY * (rows.size[:, None] * weighting).abs()
+        bound = rows.bound[:, keys.start : keys.stop]
         if floor > 0:
             bound = bound * columns.norm(dim=-1).amax(-1)
         chosen = (bound > floor).any(-1).nonzero()[:, 0]
         if not len(chosen):
             return
         product = self._product(rows.vectors[chosen], columns)
-        weighting = weighting[chosen].mT
+        weighting = rows.weighting[chosen, keys.start : keys.stop].mT
         if floor > 0:
             smallest, largest = product.aminmax(dim=-1)
             found = torch.maximum(-smallest, largest) * weighting.abs() > floor
         else:
             found = weighting != 0
-        key, row = found.nonzero(as_tuple=True)
-        weight = product.flatten(0, 1).index_select(0, key * len(chosen) + row)
-        weight *= weighting[key, row][:, None]
+        places = found.flatten().nonzero()[:, 0]
+        weight = product.flatten(0, 1).index_select(0, places)
+        weight *= weighting.flatten()[places, None]
+        key, row = places // len(chosen), places % len(chosen)
         yield Fans(rows.dest[chosen[row]], keys.start + key, weight)
 
     def _product(
@@ -160,12 +160,15 @@ class Sources:
         """The keys in blocks, small enough to skip most of what is masked, large enough to multiply well."""
         row_bytes = self.outputs.element_size() * n_sources * n_rows
         most = max(1, self._block_bytes // max(1, row_bytes))
-        size = min(most, max(5, -(-self.n_pos // 16)))
+        # An even number of products shares out evenly between threads.
+        size = min(most, 2 * max(2, -(-self.n_pos // 32)))
         return [range(start, min(start + size, self.n_pos)) for start in range(0, self.n_pos, size)]
 
 
 class _Rows:
-    """What is read, for heads and queries, in the space where it meets its sources."""
+    """What is read, for heads and queries, in the space where it meets its sources. A weight of a source of length one
+    is within ``bound``.
+    """
 
     def __init__(
         self, vectors: Float[Tensor, "row d"], weighting: Float[Tensor, "row key"], dest: Int[Tensor, " row"]
@@ -173,4 +176,4 @@ class _Rows:
         self.vectors = vectors
         self.weighting = weighting
         self.dest = dest
-        self.size = vectors.norm(dim=-1)
+        self.bound = (_SAFETY * vectors.norm(dim=-1)[:, None] * weighting).abs()
