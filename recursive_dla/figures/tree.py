@@ -153,7 +153,7 @@ def tree_figure(tree: AttributionTree, *, max_nodes: int = 60, theme: ThemeName 
 def _hover(tree: AttributionTree, frame: pd.DataFrame, unit: str) -> list[str]:
     """The way from the node to the root, each with its token, and what flows along it."""
     nodes, texts = tree.nodes, [token.text for token in tree.metadata.tokens]
-    names, positions = nodes["id"].to_numpy(), nodes["pos"].to_numpy()
+    names, positions = nodes["id"].tolist(), nodes["pos"].tolist()
 
     def name(row: int, label: str) -> str:
         if row < 0 or positions[row] < 0:
