@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
-    from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.paths import Paths, strongest_paths
+    from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.targets import (
         Target,
         centred_logit_target,
@@ -54,8 +54,8 @@ _HOMES = {
     "CacheError": "errors",
     "GraphDifference": "comparison",
     "InputError": "errors",
-    "ScoreBreakdown": "scores",
     "Paths": "paths",
+    "ScoreBreakdown": "scores",
     "Target": "targets",
     "UnsupportedModelError": "errors",
     "attention_score_breakdown": "scores",
@@ -84,8 +84,8 @@ __all__ = [
     "CacheError",
     "GraphDifference",
     "InputError",
-    "ScoreBreakdown",
     "Paths",
+    "ScoreBreakdown",
     "Target",
     "UnsupportedModelError",
     "attention_score_breakdown",

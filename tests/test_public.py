@@ -22,11 +22,8 @@ PUBLIC = [
     "CacheError",
     "GraphDifference",
     "InputError",
-<<<<<<< HEAD
-    "ScoreBreakdown",
-=======
     "Paths",
->>>>>>> be5bbca (Attribution trees and strongest paths: path by path, best-first, batched and resumable)
+    "ScoreBreakdown",
     "Target",
     "UnsupportedModelError",
     "attention_score_breakdown",
