@@ -6,6 +6,7 @@ The pipeline, each step with its module:
     logits, cache = model.run_with_cache(prompt)         # TransformerLens's own forward pass and cache
     breakdown = break_down(cache, model, " Mary")        # breakdown.py: one level, each head by what it read
     graph = attribution_graph(cache, model, " Mary")     # recursion.py, attribution.py: all levels, to the embeddings
+    tree = attribution_tree(cache, model, " Mary")       # expansion.py, tree_search.py, tree.py: path by path
     graph.prune(max_edges=500).save("graph.html")        # graph.py, export.py, viewer/
 
 Every number adds up: sources plus named constants equal what they explain.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
+    from recursive_dla.paths import Paths, strongest_paths
     from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.targets import (
         Target,
@@ -41,20 +43,25 @@ if TYPE_CHECKING:
         log_prob_target,
         logit_target,
     )
+    from recursive_dla.tree import AttributionTree
+    from recursive_dla.tree_search import attribution_tree
 
 _HOMES = {
     "ActivationCache": "cache",
     "AttributionGraph": "graph",
+    "AttributionTree": "tree",
     "Breakdown": "breakdown",
     "CacheError": "errors",
     "GraphDifference": "comparison",
     "InputError": "errors",
+    "Paths": "paths",
     "ScoreBreakdown": "scores",
     "Target": "targets",
     "UnsupportedModelError": "errors",
     "attention_score_breakdown": "scores",
     "attribution_graph": "attribution",
     "attribution_graphs": "attribution",
+    "attribution_tree": "tree_search",
     "break_down": "breakdown",
     "centred_logit_target": "targets",
     "check": "checks",
@@ -66,21 +73,25 @@ _HOMES = {
     "log_prob_target": "targets",
     "logit_target": "targets",
     "run_with_lean_cache": "lean",
+    "strongest_paths": "paths",
 }
 
 __all__ = [
     "ActivationCache",
     "AttributionGraph",
+    "AttributionTree",
     "Breakdown",
     "CacheError",
     "GraphDifference",
     "InputError",
+    "Paths",
     "ScoreBreakdown",
     "Target",
     "UnsupportedModelError",
     "attention_score_breakdown",
     "attribution_graph",
     "attribution_graphs",
+    "attribution_tree",
     "break_down",
     "centred_logit_target",
     "check",
@@ -92,6 +103,7 @@ __all__ = [
     "log_prob_target",
     "logit_target",
     "run_with_lean_cache",
+    "strongest_paths",
 ]
 
 

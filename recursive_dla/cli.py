@@ -10,6 +10,7 @@ import typer
 from recursive_dla import __version__
 from recursive_dla.commands.diff import diff
 from recursive_dla.commands.trace import trace
+from recursive_dla.commands.tree import tree
 from recursive_dla.commands.view import view
 from recursive_dla.errors import InputError
 
@@ -42,6 +43,9 @@ def _options(
 app.command(
     epilog='Example: recursive-dla trace "The Eiffel Tower is located in the city of" --answer " Paris" --out a.html'
 )(trace)
+app.command(
+    epilog='Example: recursive-dla tree "The Eiffel Tower is located in the city of" --answer " Paris" --paths 10'
+)(tree)
 app.command(epilog="Example: recursive-dla view mary.json")(view)
 app.command(epilog="Example: recursive-dla diff mary.json john.json")(diff)
 

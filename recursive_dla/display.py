@@ -1,4 +1,4 @@
-"""What notebooks show of a graph and of a breakdown: a few kilobytes of plain HTML, without scripts.
+"""What notebooks show of a graph, a breakdown, a tree and its paths: a few kilobytes of plain HTML, without scripts.
 
 Colours are translucent and text inherits its own, so that it reads on light and dark pages alike.
 """
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from recursive_dla.breakdown import Breakdown
     from recursive_dla.comparison import GraphDifference
     from recursive_dla.graph import AttributionGraph
+    from recursive_dla.paths import Paths
+    from recursive_dla.tree import AttributionTree
 
 # Long prompts and large batches are cut, or a notebook's file would grow with each look at them.
 _MOST_TOKENS, _MOST_TABLES, _ROWS = 200, 4, 8
+_MOST_NODES = 120
 _LONGEST_TEXT = 24
 
 _RAISES, _LOWERS = "52,131,214", "222,78,72"
 _CELL = "padding:1px 12px 1px 0;text-align:left;vertical-align:top"
+_BRANCH = "margin-left:14px;line-height:1.5"
 _NUMBER = (
     "padding:1px 12px 1px 0;text-align:right;vertical-align:top;font-variant-numeric:tabular-nums;white-space:nowrap"
 )
@@ -114,6 +118,79 @@ def breakdown_html(breakdown: Breakdown) -> str:
     if left > 0:
         body.append(_faint(f"… and {left:,} more; .strongest(token, prompt) lists any of them"))
     return _block(body)
+
+
+def tree_html(tree: AttributionTree) -> str:
+    """A tree to unfold: its strongest nodes, each with the sum of those that are left out.
+
+    Example:
+        >>> tree = attribution_tree(cache, model, " Mary", wrong_answers=" John")
+        >>> tree_html(tree).count("<details") > 10
+        True
+    """
+    from recursive_dla.tree_text import explained, facts, outline
+
+    lines = outline(tree, _MOST_NODES)
+    inner = {line.parent for line in lines}
+    body, levels = [], 0
+    for place, line in enumerate(lines):
+        depth = len(line.last)
+        body.append("</details>" * (levels - depth))
+        levels = depth
+        if place not in inner:
+            body.append(f'<div style="{_BRANCH};padding-left:16px">{_tree_line(line.label, line.weight)}</div>')
+            continue
+        # The two levels that fit at a glance are open.
+        opened = " open" if depth < 2 else ""
+        body.append(
+            f'<details style="{_BRANCH}"{opened}><summary style="cursor:pointer">{_tree_line(line.label, line.weight)}'
+            "</summary>"
+        )
+        levels += 1
+    body.append("</details>" * levels)
+    return _block(
+        [_heading("AttributionTree", f"{explained(tree)}, {len(tree.nodes):,} nodes"), _faint(facts(tree)), *body]
+    )
+
+
+def paths_html(paths: Paths) -> str:
+    """The paths as a table, and what they leave.
+
+    Example:
+        >>> paths = strongest_paths(cache, model, " Mary", wrong_answers=" John", count=2, max_nodes=40)
+        >>> "L23H3@14 ← L0MLP@10" in paths_html(paths)
+        True
+    """
+    from recursive_dla.tree_text import explained, hidden_paths, unit_of
+
+    table, total = paths.table.head(_MOST_TOKENS), paths.total
+    rows = list(zip(table["path"], table["weight"], map(_share, table["share"]), strict=True))
+    rows += [
+        (name, weight, _share(weight / total if total else float("nan")))
+        for name, weight in (
+            ("these paths", paths.explained),
+            ("weaker paths that were found", paths.weaker),
+            ("not explored", paths.unexplored),
+        )
+    ]
+    unit = unit_of(paths.tree)
+    return _block(
+        [
+            _heading("Paths", f"the {len(paths)} strongest of {explained(paths.tree)}"),
+            _table(("path", f"weight{_in(unit)}", "share"), rows),
+            _faint(hidden_paths(paths)),
+        ]
+    )
+
+
+def _tree_line(label: str, weight: float) -> str:
+    color = _RAISES if weight >= 0 else _LOWERS
+    style = f"{_NUMBER};padding:0 6px;background:rgba({color},.25)"
+    return f'<span style="{style}">{_signed(weight)}</span> {html.escape(label)}'
+
+
+def _share(share: float) -> str:
+    return f"{share:+.0%}".replace("-", "−") if share == share else "–"
 
 
 def _breakdown_rows(breakdown: Breakdown, token: int, prompt: int) -> list[tuple[str, float, str]]:

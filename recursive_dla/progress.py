@@ -11,7 +11,7 @@ T = TypeVar("T")
 DELAY = 2.0
 
 
-def tracked(steps: Iterable[T], total: int, description: str) -> Iterator[T]:
+def tracked(steps: Iterable[T], total: int | None, description: str) -> Iterator[T]:
     """``steps`` as they are, with a bar on stderr once they have taken two seconds, if that is a terminal.
 
     The bar disappears at the end, and on an interruption.

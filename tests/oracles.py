@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -298,6 +299,7 @@ class Frozen:
         self.pattern = [self.block(at, "attn.hook_pattern") for at in range(self.n_layers)]
         self.scale1, self.out_scale1, self.scale2, self.out_scale2 = [], [], [], []
         self.rules: list[list[PlainRule]] = []
+        self.posts: list[list[Tensor]] = []
         for at, layer in enumerate(layers):
             self.scale1.append(layer.norm.scale(self.block(at, "hook_resid_pre")))
             results = [self.block(at, "attn.hook_z")[:, head] @ each.W_O for head, each in enumerate(layer.heads)]
@@ -311,13 +313,15 @@ class Frozen:
         shares = mlp.routing(read)
         written: Any = mlp.b_out
         self.rules.append([])
+        self.posts.append([])
         for bank, share in zip(mlp.banks, shares.T, strict=True):
             up = read @ bank.W_in + bank.b_in
             gate = up if bank.W_gate is None else read @ bank.W_gate + bank.b_gate
             found = apply_rule(rule, mlp.act, gate, None if bank.W_gate is None else up)
             self.rules[-1].append(PlainRule(*(share[:, None] * part for part in found)))
             post = act(mlp.act, gate) * (1 if bank.W_gate is None else up)
-            written = written + (share[:, None] * post) @ bank.W_out
+            self.posts[-1].append(share[:, None] * post)
+            written = written + self.posts[-1][-1] @ bank.W_out
         self.out_scale2.append(mlp.out_norm.scale(written))
 
     def block(self, layer: int, name: str) -> Tensor:
@@ -341,6 +345,10 @@ class Frozen:
             return self.cached[f"hook_{label}"]
         at, part = place_of(label)
         layer = self.model.layers[at]
+        if part.startswith("N"):
+            bank, neuron = neuron_place(part)
+            rows = self.posts[at][bank][:, neuron, None] * layer.mlp.banks[bank].W_out[neuron]
+            return layer.mlp.out_norm.linear(rows, self.out_scale2[at])
         if part.startswith("H"):
             head = int(part[1:])
             result = self.block(at, "attn.hook_z")[:, head] @ layer.heads[head].W_O
@@ -371,17 +379,23 @@ class Frozen:
         result = read @ weights.heads[head].W_V @ weights.heads[head].W_O
         return weights.out_norm.linear(result, self.out_scale1[layer][query])
 
-    def through_mlp(self, layer: int, x: Tensor, pos: int) -> Tensor:
-        """What an MLP writes where the stream is ``x``, without constants."""
+    def through_mlp(self, layer: int, x: Tensor, pos: int, only: tuple[int, int] | None = None) -> Tensor:
+        """What an MLP writes where the stream is ``x``, without constants; or one neuron of one of its banks."""
         mlp = self.model.layers[layer].mlp
-        return self._from_normalised(layer, mlp.norm.linear(x, self.scale2[layer][pos]), pos)
+        return self._from_normalised(layer, mlp.norm.linear(x, self.scale2[layer][pos]), pos, only)
 
-    def _from_normalised(self, layer: int, read: Tensor, pos: int) -> Tensor:
+    def _from_normalised(self, layer: int, read: Tensor, pos: int, only: tuple[int, int] | None = None) -> Tensor:
         mlp = self.model.layers[layer].mlp
         written = []
-        for bank, rule in zip(mlp.banks, self.rules[layer], strict=True):
+        for place, (bank, rule) in enumerate(zip(mlp.banks, self.rules[layer], strict=True)):
             gate = read @ (bank.W_in if bank.W_gate is None else bank.W_gate)
-            written.append((rule.gate_slope[pos] * gate + rule.up_slope[pos] * (read @ bank.W_in)) @ bank.W_out)
+            post = rule.gate_slope[pos] * gate + rule.up_slope[pos] * (read @ bank.W_in)
+            if only is not None:
+                chosen = torch.zeros_like(post)
+                if only[0] == place:
+                    chosen[..., only[1]] = 1
+                post = post * chosen
+            written.append(post @ bank.W_out)
         return mlp.out_norm.linear(sum(written), self.out_scale2[layer][pos])
 
     def head_constants(self, layer: int, head: int, query: int) -> dict[str, Tensor]:
@@ -391,20 +405,25 @@ class Frozen:
         results = {"b_V": each.b_V @ each.W_O, "ln1.b": weights.norm.b @ each.W_V @ each.W_O}
         return {name: weights.out_norm.linear(part, self.out_scale1[layer][query]) for name, part in results.items()}
 
-    def mlp_constants(self, layer: int, pos: int) -> dict[str, Tensor]:
-        """What an MLP writes whatever it reads."""
+    def mlp_constants(self, layer: int, pos: int, only: tuple[int, int] | None = None) -> dict[str, Tensor]:
+        """What an MLP writes whatever it reads; or one neuron of one of its banks."""
         mlp = self.model.layers[layer].mlp
         parts: dict[str, Tensor] = defaultdict(lambda: torch.zeros_like(mlp.b_out))
-        parts["b_out"] = mlp.b_out
-        for bank, rule in zip(mlp.banks, self.rules[layer], strict=True):
+        parts["b_out"] = mlp.b_out if only is None else 0 * mlp.b_out
+        for place, (bank, rule) in enumerate(zip(mlp.banks, self.rules[layer], strict=True)):
             by_gate, by_up = rule.gate_slope[pos] * bank.b_gate, rule.up_slope[pos] * bank.b_in
             if bank.W_gate is None:
                 by_gate, by_up = 0 * by_up, rule.gate_slope[pos] * bank.b_in
-            parts["b_gate"] = parts["b_gate"] + by_gate @ bank.W_out
-            parts["b_in"] = parts["b_in"] + by_up @ bank.W_out
-            parts["remainder"] = parts["remainder"] + rule.remainder[pos] @ bank.W_out
+            chosen = torch.ones(len(bank.W_out), dtype=torch.float64)
+            if only is not None:
+                chosen = torch.zeros_like(chosen)
+                if only[0] == place:
+                    chosen[only[1]] = 1
+            parts["b_gate"] = parts["b_gate"] + (chosen * by_gate) @ bank.W_out
+            parts["b_in"] = parts["b_in"] + (chosen * by_up) @ bank.W_out
+            parts["remainder"] = parts["remainder"] + (chosen * rule.remainder[pos]) @ bank.W_out
         constants = {name: mlp.out_norm.linear(part, self.out_scale2[layer][pos]) for name, part in parts.items()}
-        return {**constants, f"{mlp.norm_name}.b": self._from_normalised(layer, mlp.norm.b, pos)}
+        return {**constants, f"{mlp.norm_name}.b": self._from_normalised(layer, mlp.norm.b, pos, only)}
 
     def direction(self, answer: int, wrong: int | None = None) -> Tensor:
         W_U = self.model.W_U
@@ -473,6 +492,12 @@ def place_of(label: str) -> tuple[int, str]:
         return int(layer), f"H{head}"
     layer, part = label.split("_", 1)
     return int(layer), part
+
+
+def neuron_place(part: str) -> tuple[int, int]:
+    """``N2.5`` is neuron 5 of bank 2."""
+    bank, neuron = part[1:].split(".")
+    return int(bank), int(neuron)
 
 
 # --- direct attributions and breakdowns ------------------------------------------------------------------------------
@@ -547,6 +572,33 @@ def graph_edges(frozen: Frozen, answer: int, wrong: int | None, pos: int) -> Edg
     return {ends: weight for ends, weight in edges.items() if weight != 0}
 
 
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+Path = tuple[tuple[str, int], ...]
+
+
+def path_weights(frozen: Frozen, u: Tensor, paths: Iterable[Path]) -> list[float]:
+    """What flows along each path: a chain of ``(label, position)`` that starts with the logit.
+
+    The last may be the name of a constant of the one before it. The matrix of every component on the way is multiplied
+    into the direction, one after the other.
+    """
+    maps = _Maps(frozen)
+    found = []
+    for path in paths:
+        direction = u.numpy()
+        for (dest, at), (_, source_pos) in pairwise(path[:-1]):
+            direction = direction @ dict(maps.reads(dest, at))[source_pos].T
+        (dest, at), (leaf, leaf_pos) = path[-2:]
+        constants = dict(maps.constants(dest, at))
+        if leaf in constants:
+            found.append(float(constants[leaf] @ direction))
+        else:
+            direction = direction @ dict(maps.reads(dest, at))[leaf_pos].T
+            found.append(float(frozen.output(leaf)[leaf_pos].numpy() @ direction))
+    return found
+
+
 class _Maps:
     """Each component as the matrices that take what it reads to what it writes, position by position."""
 
@@ -569,10 +621,13 @@ class _Maps:
         if part == "mlp_out":
             yield at, frozen.through_mlp(layer, self.identity, at)
             return
-        head = int(part[1:])
+        if part.startswith("N"):
+            yield at, frozen.through_mlp(layer, self.identity, at, neuron_place(part))
+            return
+        heads = range(frozen.n_heads) if part == "attn_out" else [int(part[1:])]
         for key in range(at + 1):
-            attention = frozen.pattern[layer][head, at, key]
-            yield key, attention * frozen.through_head(layer, head, self.identity, key, at)
+            pattern = frozen.pattern[layer][:, at, key]
+            yield key, sum(pattern[head] * frozen.through_head(layer, head, self.identity, key, at) for head in heads)
 
     def constants(self, dest: str, at: int) -> Iterator[tuple[str, np.ndarray]]:
         if dest == "logit":
@@ -580,10 +635,16 @@ class _Maps:
         layer, part = place_of(dest)
         if part == "mlp_out":
             constants = self.frozen.mlp_constants(layer, at)
+        elif part.startswith("N"):
+            constants = self.frozen.mlp_constants(layer, at, neuron_place(part))
         else:
-            head = int(part[1:])
-            attended = self.frozen.pattern[layer][head, at].sum()
-            constants = {name: attended * each for name, each in self.frozen.head_constants(layer, head, at).items()}
+            constants = defaultdict(lambda: torch.zeros_like(self.identity[0]))
+            for head in range(self.frozen.n_heads) if part == "attn_out" else [int(part[1:])]:
+                attended = self.frozen.pattern[layer][head, at].sum()
+                for name, each in self.frozen.head_constants(layer, head, at).items():
+                    constants[name] = constants[name] + attended * each
+            if part == "attn_out":
+                constants["b_O"] = self.frozen.output(f"{layer}_b_O")[at]
         for name, constant in constants.items():
             yield f"L{layer}.{name}", constant.numpy()
 

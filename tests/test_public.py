@@ -17,16 +17,19 @@ from recursive_dla.cache import as_cache
 PUBLIC = [
     "ActivationCache",
     "AttributionGraph",
+    "AttributionTree",
     "Breakdown",
     "CacheError",
     "GraphDifference",
     "InputError",
+    "Paths",
     "ScoreBreakdown",
     "Target",
     "UnsupportedModelError",
     "attention_score_breakdown",
     "attribution_graph",
     "attribution_graphs",
+    "attribution_tree",
     "break_down",
     "centred_logit_target",
     "check",
@@ -38,6 +41,7 @@ PUBLIC = [
     "log_prob_target",
     "logit_target",
     "run_with_lean_cache",
+    "strongest_paths",
 ]
 
 

@@ -8,6 +8,7 @@ Each ``…_figure`` has a ``…_frame``, which gives the numbers that it shows a
     components_figure      the heads, MLPs or neurons that give most                      Breakdowns
     graph_figure           the attribution graph, layers over tokens                      an AttributionGraph
     sankey_figure          its flow, from the embeddings to the logit                     an AttributionGraph
+    tree_figure            the branches of a tree, and what each carries                  an AttributionTree
     logit_lens_figure      what every layer would predict at every position               an ActivationCache
     attention_figure       a head's pattern, and the same weighted by what it would move  an ActivationCache
 
@@ -24,6 +25,7 @@ from recursive_dla.figures.heatmaps import head_sources_figure, head_sources_fra
 from recursive_dla.figures.lens import logit_lens_figure, logit_lens_frame
 from recursive_dla.figures.network import graph_figure, graph_frame
 from recursive_dla.figures.sankey import sankey_figure, sankey_frame
+from recursive_dla.figures.tree import tree_figure, tree_frame
 
 __all__ = [
     "attention_figure",
@@ -40,4 +42,6 @@ __all__ = [
     "logit_lens_frame",
     "sankey_figure",
     "sankey_frame",
+    "tree_figure",
+    "tree_frame",
 ]

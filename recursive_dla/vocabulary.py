@@ -1,0 +1,181 @@
+"""What the nodes of a tree are, as integers: components, neurons, constants, the target, and what was cut.
+
+A tree has many nodes and few kinds of them, so its arrays hold a code for each node, and this tells what it stands for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recursive_dla.components import Component, Components
+from recursive_dla.errors import InputError
+from recursive_dla.weights import ModelWeights
+
+
+class Meaning(NamedTuple):
+    """What a code stands for; names and kinds as in the nodes of a graph.
+
+    ``kind`` is ``logit``, ``head``, ``attn``, ``mlp``, ``neuron``, ``embed``, ``pos_embed``, ``bias``, ``remainder``
+    or ``rest``.
+    """
+
+    name: str
+    kind: str
+    component: str
+    layer: int
+    head: int
+
+
+class Vocabulary:
+    """Codes of one model's tree nodes.
+
+    Components come first, by place; then the target (``root``), ``rest``, each layer's neurons, and constants, which
+    have negative codes in the order in which they are met.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]] = ("root", "head", "attn", "mlp", "neuron")
+    """The kinds of nodes that can be expanded."""
+
+    def __init__(self, components: Components, weights: ModelWeights, root: str) -> None:
+        self.components = components
+        self.n_layers = weights.n_layers
+        self.root = len(components)
+        self.rest = self.root + 1
+        self._first_neuron = self.root + 2
+        self._root_name = root
+        mlp = weights.stored_layers[0].mlp
+        self._bank_sizes = [] if mlp is None else [bank.W_out.shape[0] for bank in mlp.banks]
+        self._bank_starts = np.cumsum([0, *self._bank_sizes])
+        self.neurons_per_layer = sum(self._bank_sizes)
+        self._constants: dict[tuple[int, str], int] = {}
+        self._constant_meanings: list[Meaning] = []
+        # For each code up to the neurons: the place of its kind among KINDS, its layer, and its head.
+        self._stages = np.full((self._first_neuron, 3), -1)
+        self._stages[self.root] = (0, self.n_layers, 0)
+        for place, component in enumerate(components.all):
+            if component.kind in self.KINDS:
+                self._stages[place] = (self.KINDS.index(component.kind), component.layer, max(component.head, 0))
+
+    # --- what can be expanded, and with what ---------------------------------------------------------------------
+
+    def expandable(self, code: np.ndarray) -> np.ndarray:
+        """Which codes are no leaves."""
+        of_component = self._stages[np.clip(code, 0, self._first_neuron - 1), 0] >= 0
+        return (code >= 0) & ((code >= self._first_neuron) | of_component)
+
+    def stages(self, code: np.ndarray) -> np.ndarray:
+        """The place of each code's kind among ``KINDS``, and its layer: ``[node 2]``."""
+        found = self._stages[np.minimum(code, self._first_neuron - 1), :2]
+        neurons = code >= self._first_neuron
+        if neurons.any():
+            found[neurons, 0] = self.KINDS.index("neuron")
+            found[neurons, 1] = (code[neurons] - self._first_neuron) // self.neurons_per_layer
+        return found
+
+    def members(self, code: np.ndarray) -> np.ndarray:
+        """Which head of its layer each code is, or which neuron."""
+        of_component = self._stages[np.minimum(code, self._first_neuron - 1), 2]
+        return np.where(
+            code >= self._first_neuron, (code - self._first_neuron) % max(self.neurons_per_layer, 1), of_component
+        )
+
+    def stage(self, code: int) -> tuple[str, int]:
+        """The kind and the layer of one code."""
+        kind, layer = self.stages(np.array([code]))[0].tolist()
+        return self.KINDS[kind], layer
+
+    def first_neuron(self, layer: int) -> int:
+        """The code of a layer's first neuron."""
+        return self._first_neuron + layer * self.neurons_per_layer
+
+    def neuron(self, code: int) -> tuple[int | None, int]:
+        """The layer of a neuron, and which it is of all of that layer; no layer if the code is no neuron's."""
+        if code < self._first_neuron:
+            return None, -1
+        return divmod(code - self._first_neuron, self.neurons_per_layer)
+
+    def bank(self, neuron: int) -> tuple[int, int]:
+        """The bank of a layer's neuron, and its place there."""
+        bank = int(np.searchsorted(self._bank_starts, neuron, side="right")) - 1
+        return bank, neuron - int(self._bank_starts[bank])
+
+    def banks(self, neurons: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`bank` of many."""
+        starts = torch.as_tensor(self._bank_starts, device=neurons.device)
+        bank = torch.searchsorted(starts, neurons, right=True) - 1
+        return bank, neurons - starts[bank]
+
+    # --- names ---------------------------------------------------------------------------------------------------
+
+    def constant(self, layer: int, name: str) -> int:
+        """The code of a constant: the share of a bias, or what a rule leaves over."""
+        if (layer, name) not in self._constants:
+            of_root = layer == self.n_layers
+            self._constants[layer, name] = -1 - len(self._constants)
+            self._constant_meanings.append(
+                Meaning(
+                    name=name if of_root else f"L{layer}.{name}",
+                    kind="remainder" if name == "remainder" else "bias",
+                    component=name if of_root else f"{layer}_{name}",
+                    layer=layer,
+                    head=-1,
+                )
+            )
+        return self._constants[layer, name]
+
+    def meaning(self, code: int) -> Meaning:
+        """What a code stands for."""
+        if code < 0:
+            return self._constant_meanings[-1 - code]
+        if code == self.root:
+            return Meaning(self._root_name, "logit", self._root_name, self.n_layers, -1)
+        if code == self.rest:
+            return Meaning("rest", "rest", "rest", -1, -1)
+        layer, neuron = self.neuron(code)
+        if layer is not None:
+            bank, index = self.bank(neuron)
+            name = f"L{layer}{f'E{bank}' if len(self._bank_sizes) > 1 else ''}N{index}"
+            return Meaning(name, "neuron", name, layer, -1)
+        component = self.components.all[code]
+        return Meaning(_name(component), component.kind, component.label, component.layer, component.head)
+
+    def code(self, name: str) -> int:
+        """The code of a component or neuron by its name, as in a graph (``L0MLP``) or a cache (``0_mlp_out``).
+
+        Raises:
+            InputError: There is none, or it reads nothing.
+        """
+        if name == self._root_name:
+            return self.root
+        for place, component in enumerate(self.components.all):
+            if name in (component.label, _name(component)):
+                if self._stages[place, 0] < 0:
+                    raise InputError(f"{name!r} reads nothing, so nothing feeds it. Start from a head or an MLP.")
+                return place
+        found = re.fullmatch(r"L(\d+)(?:E(\d+))?N(\d+)", name)
+        if found and self.neurons_per_layer:
+            layer, bank, index = (int(part or 0) for part in found.groups())
+            experts = len(self._bank_sizes) > 1
+            if (
+                (found[2] is not None) == experts
+                and layer < self.n_layers
+                and bank < len(self._bank_sizes)
+                and index < self._bank_sizes[bank]
+            ):
+                return self.first_neuron(layer) + int(self._bank_starts[bank]) + index
+        examples = [_name(c) for place, c in enumerate(self.components.all) if self._stages[place, 0] >= 0]
+        raise InputError(f"The model has no component {name!r} here; there are {examples[0]!r} to {examples[-1]!r}.")
+
+
+def _name(component: Component) -> str:
+    """The part of a node's id before the position."""
+    if component.kind == "mlp":
+        return f"L{component.layer}MLP"
+    if component.kind == "attn":
+        return f"L{component.layer}Attn"
+    return f"L{component.layer}.b_O" if component.kind == "bias" else component.label
