@@ -1,4 +1,4 @@
-"""A complete attribution graph against the model's own passes on the same prompt, and against edge attribution patching.
+"""A complete attribution graph against the model's own passes on its prompt, and against edge attribution patching.
 
 Sides take turns; a ratio is the median over rounds. The machine's peak is that of one large matrix product in the same
 run, and the graph's products are counted by torch.
