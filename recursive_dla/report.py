@@ -39,13 +39,13 @@ class Source:
 class Contribution:
     """One head's or MLP's contribution to the answer at the target position, in logits.
 
-    ``direct`` is what it writes straight into the logit; ``total`` adds what later components make of it. ``sources``
-    break ``direct`` down.
+    ``direct`` is what it writes straight into the logit; ``total`` adds what later components make of it, and is
+    ``None`` if the graph does not have the node. ``sources`` break ``direct`` down.
     """
 
     component: str
     direct: float
-    total: float
+    total: float | None
     sources: tuple[Source, ...]
 
 
@@ -69,7 +69,7 @@ def trace_report(
     """Put a trace's numbers together.
 
     Args:
-        graph: The complete graph of one prompt.
+        graph: The graph of one prompt, complete or its strongest edges.
         heads: The breakdown of its heads.
         mlps: The breakdown of its MLPs, if the model has any.
         logits: The model's, ``[pos d_vocab]``.
@@ -95,8 +95,10 @@ def _contributions(breakdown: Breakdown, graph: AttributionGraph, top: int) -> t
         for labels, part in strongest.sources:
             pos = int(labels.get("src_pos", meta.target.pos))
             sources.append(Source(labels["src_comp"], pos, meta.tokens[pos].text, part))
-        total = float(totals.get(f"{strongest.label}@{meta.target.pos}", 0.0))
-        found.append(Contribution(strongest.label, strongest.total, total, tuple(sources)))
+        total = totals.get(f"{strongest.label}@{meta.target.pos}")
+        found.append(
+            Contribution(strongest.label, strongest.total, None if total is None else float(total), tuple(sources))
+        )
     return tuple(found)
 
 
@@ -148,7 +150,8 @@ def _table(title: str, contributions: tuple[Contribution, ...]) -> Table:
             Text(f"{source.attribution:+.3f} {source.component} at {source.pos} {source.token!r}")
             for source in row.sources
         )
-        table.add_row(row.component, signed(row.direct), signed(row.total), sources)
+        total = Text("–", style="dim") if row.total is None else signed(row.total)
+        table.add_row(row.component, signed(row.direct), total, sources)
     return table
 
 

@@ -30,6 +30,9 @@ from recursive_dla.commands.model import (
 
 # Of a graph that is written without word of how to prune it.
 DEFAULT_MAX_EDGES = 2000
+# A graph of more edges than this is not made complete: these of its strongest are what the rest is done with.
+LARGEST_COMPLETE = 25_000_000
+STRONGEST = 100_000
 
 
 def trace(
@@ -97,7 +100,7 @@ def trace(
     # Libraries print as they load; stdout is kept for the answer.
     with contextlib.redirect_stdout(sys.stderr):
         ran = run_model(prompt, answer, wrong, model=model, pos=pos, dtype=dtype, device=device)
-        report, graph = _trace(ran, answer, wrong, pos, top, rule.value, check)
+        report, graph = _trace(ran, answer, wrong, pos, top, rule.value, check, max_edges or 0)
         pruned: Any = graph.prune(**pruning) if pruning else None
         for path in paths:
             pruned.save(path)
@@ -126,15 +129,18 @@ def _size(graph: Any) -> dict[str, Any]:
 
 
 def _trace(
-    ran: ModelRun, answer: str, wrong: str | None, pos: int, top: int, rule: str, check: bool
+    ran: ModelRun, answer: str, wrong: str | None, pos: int, top: int, rule: str, check: bool, edges_wanted: int
 ) -> tuple[Any, Any]:
-    from recursive_dla.attribution import attribution_graph
+    from recursive_dla.attribution import attribution_graph, complete_edges
     from recursive_dla.breakdown import break_down
+    from recursive_dla.components import head_components
     from recursive_dla.report import trace_report
 
     model, logits, cache = ran
     explain: dict[str, Any] = {"wrong_answers": wrong, "pos": pos, "check": check}
-    graph = attribution_graph(cache, model, answer, rule=rule, **explain)
+    n_edges = complete_edges(head_components(cache.weights), logits.shape[1])
+    limit = None if n_edges <= LARGEST_COMPLETE else max(edges_wanted, STRONGEST)
+    graph = attribution_graph(cache, model, answer, rule=rule, max_edges=limit, **explain)
     heads = break_down(cache, model, answer, "heads", **explain)
     mlps = break_down(cache, model, answer, "mlps", rule=rule, **explain) if cache.weights.has_mlp else None
     return trace_report(graph, heads, mlps, logits[0], model, top=top), graph
