@@ -128,7 +128,7 @@ def write_gexf(graph: AttributionGraph, path: Path) -> None:
     write_text(path, re.sub(r'<meta lastmodifieddate="[^"]*"', "<meta", text, count=1))
 
 
-def _rgb(color: str) -> dict[str, float]:
+def _rgb(color: str) -> dict[str, int | float]:
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return {"r": red, "g": green, "b": blue, "a": 1.0}
 
