@@ -37,4 +37,7 @@ def with_tokens(one: AttributionGraph, texts: list[str]) -> AttributionGraph:
 
 @cache
 def hostile() -> AttributionGraph:
-    return with_tokens(graph(), HOSTILE)
+    """Hostile texts, and numbers that are printed with an exponent."""
+    one = with_tokens(graph(), HOSTILE)
+    numbers = {name: one.nodes[name] * 1e-9 for name in ("attribution", "rest_in", "rest_out")}
+    return replace(one, nodes=one.nodes.assign(**numbers), edge_weight=one.edge_weight * 1e-9)

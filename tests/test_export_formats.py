@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import zlib
@@ -322,3 +323,38 @@ def test_what_cannot_be_read_names_what_can() -> None:
 def test_reading_keeps_numbers_whole() -> None:
     with pytest.raises(ValueError, match="1e999 is not a finite number"):
         own.parse_json("[1e999]")
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_chromium_draws_the_figure_twice_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is missing fails in CI and is skipped elsewhere."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        assert os.environ.get("CI") != "true", "no Chromium on the path"
+        pytest.skip("needs Chromium")
+    monkeypatch.setenv("BROWSER_PATH", chromium)
+    first, second = (hostile().save(tmp_path / f"{name}.svg").read_bytes() for name in ("first", "second"))
+    assert first == second
+    texts = [
+        text
+        for node in ElementTree.fromstring(first).iter("{http://www.w3.org/2000/svg}text")
+        for text in node.itertext()
+    ]
+    assert any("img src=x onerror" in text for text in texts)
+    assert "embedding" in texts
+    assert b"<img" not in first
+    picture = graph().save(tmp_path / "graph.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
+    assert (width, height) == tuple(
+        2 * size for size in (graph().figure().layout.width, graph().figure().layout.height)
+    )
+
+
+def test_a_picture_without_a_browser_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nothing"))
+    with pytest.raises(InputError, match=r"could not be drawn: .*It takes a Chromium or Chrome"):
+        graph().save(tmp_path / "graph.svg")
+    assert list(tmp_path.iterdir()) == []

@@ -32,7 +32,7 @@ def write_dot(graph: AttributionGraph, path: Path) -> None:
     ):
         color = colors.raises if attribution >= 0 else colors.lowers
         lines.append(
-            f'  {node} [label={_dot(label)}, color="{color}", class={_dot(kind)}, attribution={attribution!r}];'
+            f'  {node} [label={_dot(label)}, color="{color}", class={_dot(kind)}, attribution="{attribution!r}"];'
         )
     largest = _largest(graph)
     for source, target, weight in zip(
@@ -41,7 +41,7 @@ def write_dot(graph: AttributionGraph, path: Path) -> None:
         color = colors.raises if weight >= 0 else colors.lowers
         width = max(_WIDEST * abs(weight) / largest, 0.1)
         lines.append(
-            f'  {ids[source]} -> {ids[target]} [color="{color}", penwidth={width:.3f}, contribution={weight!r}];'
+            f'  {ids[source]} -> {ids[target]} [color="{color}", penwidth={width:.3f}, contribution="{weight!r}"];'
         )
     lines.append("}")
     write_text(path, "\n".join(lines) + "\n")
