@@ -102,12 +102,12 @@ def log_prob_target(cache: ActivationCache, answers: Answers, *, pos: Positions 
     right, _, positions = _resolve(cache, answers, None, pos)
     log_probs, derivative = _log_probs(cache, positions)
     # [batch token d_vocab]: one row per answer.
-    slopes = torch.nn.functional.one_hot(right.to(read.device), weights.d_vocab) - log_probs.exp()[:, None]
+    slopes = torch.nn.functional.one_hot(right.to(log_probs.device), weights.d_vocab) - log_probs.exp()[:, None]
     slopes = slopes * derivative[:, None]
     b_U = torch.zeros_like(slopes[..., 0]) if weights.b_U is None else slopes @ weights.b_U.to(slopes.dtype)
     labels = tuple(f"log p({label})" for label in _labels(cache.model, right, None))
     target = _read_logits(cache, slopes @ weights.W_U.mT.to(slopes.dtype), b_U, positions, labels, right, None)
-    value = log_probs.gather(-1, right.to(read.device))
+    value = log_probs.gather(-1, right.to(log_probs.device))
     return replace(target, constants={**target.constants, "softmax": value - target.value}, value=value)
 
 

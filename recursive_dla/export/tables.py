@@ -101,12 +101,9 @@ def read_csv(path: Path) -> AttributionGraph:
     columns: dict[str, list[Any]] = {
         name: [_value(text, kind) for text in node_table[name]] for name, kind in NODE_COLUMNS.items()
     }
-    return graph_from_columns(
-        parse_json(read_text(head)),
-        columns,
-        *([_value(text, str) for text in edge_table[end]] for end in ("source", "target")),
-        [_value(text, float) for text in edge_table["weight"]],
-    )
+    source, target = ([_value(text, str) for text in edge_table[end]] for end in ("source", "target"))
+    weight = [_value(text, float) for text in edge_table["weight"]]
+    return graph_from_columns(parse_json(read_text(head)), columns, source, target, weight)
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -173,7 +173,7 @@ def _influence(graph: AttributionGraph, start: np.ndarray) -> np.ndarray:
     influence = np.zeros(n_nodes)
     # One round per step of the longest path; the graph has no cycle.
     while passed.any():
-        passed = np.bincount(source, passed[target] * size, n_nodes)
+        passed = np.bincount(source, passed[target] * size, n_nodes).astype(np.float64)
         influence += passed
     return influence
 
