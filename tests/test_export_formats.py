@@ -291,7 +291,8 @@ def test_mermaid_holds_nothing_but_letters_and_codes(tmp_path: Path) -> None:
     assert json.loads(title.removeprefix("title: ")).startswith(HOSTILE[1])
     labels = [line.split('"')[1] for line in lines if '"' in line]
     assert all(line.count('"') in (0, 2) for line in lines)
-    assert len(labels) == len(hostile().nodes) + len(hostile().edge_weight)
+    strongest = hostile().prune(max_edges=40)
+    assert len(labels) == len(strongest.nodes) + len(strongest.edge_weight)
     assert not set("<>&%`'\\{}[]()=") & set("".join(labels))
     assert any("#60;img" in label for label in labels)
 
@@ -299,7 +300,7 @@ def test_mermaid_holds_nothing_but_letters_and_codes(tmp_path: Path) -> None:
 def test_mermaid_draws_no_more_than_it_can(tmp_path: Path) -> None:
     whole = graph(max_edges=None)
     text = whole.save(tmp_path / "graph.mermaid").read_text()
-    assert 100 < text.count("-->") <= 150
+    assert 20 < text.count("-->") <= 40
     assert f"{text.count('-->')} of {len(whole.edge_weight):,} edges" in text
     assert text.count("linkStyle") == text.count("-->")
 

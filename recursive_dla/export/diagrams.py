@@ -11,8 +11,8 @@ from recursive_dla.figures.style import THEMES, signed
 from recursive_dla.graph import AttributionGraph
 from recursive_dla.labels import token_label, visible_line
 
-# As many as the figure draws; Mermaid refuses more than 500, and none can be read long before.
-MAX_MERMAID_EDGES = 150
+# Mermaid refuses more than 500, and a page's width makes them unreadable long before.
+MAX_MERMAID_EDGES = 40
 _TOKEN_LENGTH = 24
 _WIDEST = 4.0
 
