@@ -16,6 +16,7 @@ import pytest
 from graphs import graph, hostile
 
 from recursive_dla import AttributionGraph, InputError
+from recursive_dla.export import check_writable
 from recursive_dla.export.viewers import influence_shares, viewer_document
 
 TEXT, NUMBER = {"type": "string"}, {"type": "number"}
@@ -198,8 +199,9 @@ def test_a_folder_lists_each_graph_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"graphs": 3}', '{"graphs": [3]}', "{"])
 def test_a_list_of_something_else_is_not_overwritten(tmp_path: Path, text: str) -> None:
     (tmp_path / "graph-metadata.json").write_text(text)
-    with pytest.raises(InputError, match="is not a viewer's list of graphs"):
-        graph().save(tmp_path / "mary.circuit.json")
+    for write in (graph().save, check_writable):
+        with pytest.raises(InputError, match="is not a viewer's list of graphs"):
+            write(tmp_path / "mary.circuit.json")
     assert [path.name for path in tmp_path.iterdir()] == ["graph-metadata.json"]
     assert (tmp_path / "graph-metadata.json").read_text() == text
 

@@ -40,21 +40,19 @@ _PICTURES = ("kaleido", "pictures")
 _PARQUET = ("pyarrow", "parquet")
 
 FORMATS: tuple[Format, ...] = (
-    Format((".json",), "the package's own", own.write_json, own.read_json),
-    Format((".json.gz",), "the same, packed", own.write_json_gz, own.read_json_gz),
-    Format((".html",), "a page to explore", page.write_page, page.read_page),
-    Format((".csv",), "a pair of tables", tables.write_csv, tables.read_csv, tables.csv_files),
-    Format(
-        (".parquet",), "the same for pandas", tables.write_parquet, tables.read_parquet, tables.parquet_files, _PARQUET
-    ),
-    Format((".graphml",), "Gephi, yEd, Cytoscape", networks.write_graphml, networks.read_graphml),
-    Format((".gexf",), "Gephi, with places and colours", networks.write_gexf),
-    Format((".node-link.json",), "networkx, d3", networks.write_node_link, networks.read_node_link),
-    Format((".dot", ".gv"), "Graphviz", diagrams.write_dot),
-    Format((".mmd", ".mermaid"), "Mermaid, the strongest edges", diagrams.write_mermaid),
-    Format((".svg",), "the figure", pictures.write_svg, needs=_PICTURES),
-    Format((".png",), "the figure", pictures.write_png, needs=_PICTURES),
-    Format((".circuit.json",), "circuit-tracer, Neuronpedia", viewers.write_viewer_json, files=viewers.viewer_files),
+    Format((".json",), own.write_json, own.read_json),
+    Format((".json.gz",), own.write_json_gz, own.read_json_gz),
+    Format((".html",), page.write_page, page.read_page),
+    Format((".csv",), tables.write_csv, tables.read_csv, files=tables.csv_files),
+    Format((".parquet",), tables.write_parquet, tables.read_parquet, files=tables.parquet_files, needs=_PARQUET),
+    Format((".graphml",), networks.write_graphml, networks.read_graphml),
+    Format((".gexf",), networks.write_gexf),
+    Format((".node-link.json",), networks.write_node_link, networks.read_node_link),
+    Format((".dot", ".gv"), diagrams.write_dot),
+    Format((".mmd", ".mermaid"), diagrams.write_mermaid),
+    Format((".svg",), pictures.write_svg, needs=_PICTURES),
+    Format((".png",), pictures.write_png, needs=_PICTURES),
+    Format((".circuit.json",), viewers.write_viewer_json, files=viewers.viewer_files, check=viewers.check_list),
 )
 _BY_ENDING = {ending: file_format for file_format in FORMATS for ending in file_format.endings}
 
@@ -88,6 +86,7 @@ def check_writable(path: Path) -> Format:
             raise InputError(f"The folder {str(file.parent)!r} does not exist; create it or choose another.")
         if not os.access(file.parent, os.W_OK):
             raise InputError(f"The folder {str(file.parent)!r} cannot be written to; choose another.")
+    chosen.check(path)
     return chosen
 
 

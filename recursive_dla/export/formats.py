@@ -18,24 +18,28 @@ def _itself(path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
+def _nothing(path: Path) -> None:
+    """What most formats have to check."""
+
+
 @dataclass(frozen=True)
 class Format:
     """One file format.
 
     Attributes:
         endings: What the names of its files end in, lower-case; the first is the usual one.
-        about: What it is for, in a few words.
         write: Writes a graph to a path, whole or not at all.
         read: The graph in a path, or an exception that tells why there is none; ``None`` if nothing can be read back.
         files: The files that a path stands for; most formats have one.
-        needs: Modules that must be importable, with the extra of this package that installs them.
+        check: Fails if a graph cannot be written to a path, for reasons of the format's own.
+        needs: A module that must be importable, and the extra of this package that installs it.
     """
 
     endings: tuple[str, ...]
-    about: str
     write: Callable[[AttributionGraph, Path], None]
     read: Callable[[Path], AttributionGraph] | None = None
     files: Callable[[Path], tuple[Path, ...]] = _itself
+    check: Callable[[Path], None] = _nothing
     needs: tuple[str, str] | None = None
 
     def check_installed(self) -> None:

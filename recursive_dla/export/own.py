@@ -7,7 +7,6 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,14 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 def json_text(graph: AttributionGraph) -> str:
     """The graph's document, one node or edge to a line, so that two graphs can be compared line by line."""
-    document = graph_document(graph)
-    records = {"nodes": document.pop("nodes"), "edges": document.pop("edges")}
-    head = _encode(document)[:-1]
-    return head + "".join(f',\n"{name}": {_lines(rows)}' for name, rows in records.items()) + "}\n"
+    return json_lines(graph_document(graph), "nodes", "edges")
 
 
-def _lines(rows: Iterable[Any]) -> str:
-    return "[\n" + ",\n".join(map(_encode, rows)) + "\n]"
+def json_lines(document: dict[str, Any], *lists: str) -> str:
+    """``document`` as JSON, with the items of the ``lists`` named, its last fields, on a line each."""
+    head = _encode({name: value for name, value in document.items() if name not in lists})[:-1]
+    parts = (f',\n"{name}": [\n' + ",\n".join(map(_encode, document[name])) + "\n]" for name in lists)
+    return head + "".join(parts) + "}\n"
 
 
 def parse_json(text: str) -> Any:

@@ -7,15 +7,15 @@ into their pages as HTML and would run what stands in them, so ``<`` and ``>`` a
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recursive_dla.errors import InputError
 from recursive_dla.export.document import edge_columns, node_columns
 from recursive_dla.export.formats import read_text, write_text
-from recursive_dla.export.own import parse_json
+from recursive_dla.export.own import json_lines, parse_json
 from recursive_dla.graph import AttributionGraph
 from recursive_dla.labels import token_label
 
@@ -37,25 +37,28 @@ def write_viewer_json(graph: AttributionGraph, path: Path) -> None:
     document = viewer_document(graph, path.name.removesuffix(".json"))
     graphs = _listed(path.with_name(METADATA_FILE))
     listed = [other for other in graphs if other.get("slug") != document["metadata"]["slug"]]
-    write_text(path, _json(document))
-    write_text(path.with_name(METADATA_FILE), _json({"graphs": [*listed, document["metadata"]]}))
+    write_text(path, json_lines(document, "nodes", "links"))
+    write_text(path.with_name(METADATA_FILE), json_lines({"graphs": [*listed, document["metadata"]]}, "graphs"))
 
 
-def _json(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+def check_list(path: Path) -> None:
+    """Whether the graph in ``path`` can be added to its folder's list.
+
+    Raises:
+        InputError: There is a list, and it is none of a viewer's.
+    """
+    _listed(path.with_name(METADATA_FILE))
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:
     """The graphs that a folder's list names already."""
-    if not path.exists():
+    if not path.is_file():
         return []
     try:
         graphs = parse_json(read_text(path))["graphs"]
     except (OSError, KeyError, TypeError, ValueError):
         graphs = None
     if not isinstance(graphs, list) or not all(isinstance(other, dict) for other in graphs):
-        from recursive_dla.errors import InputError
-
         raise InputError(
             f"{str(path)!r} is not a viewer's list of graphs, and this graph would be added to it;"
             " move it away, or choose another folder."
