@@ -28,9 +28,10 @@ def json_text(graph: AttributionGraph) -> str:
 
 def json_lines(document: dict[str, Any], *lists: str) -> str:
     """``document`` as JSON, with the items of the ``lists`` named, its last fields, on a line each."""
-    head = _encode({name: value for name, value in document.items() if name not in lists})[:-1]
-    parts = (f',\n"{name}": [\n' + ",\n".join(map(_encode, document[name])) + "\n]" for name in lists)
-    return head + "".join(parts) + "}\n"
+    head = {name: value for name, value in document.items() if name not in lists}
+    parts = [_encode(head)[1:-1]] if head else []
+    parts += [f'"{name}": [\n' + ",\n".join(map(_encode, document[name])) + "\n]" for name in lists]
+    return "{" + ",\n".join(parts) + "}\n"
 
 
 def parse_json(text: str) -> Any:
