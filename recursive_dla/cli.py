@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from recursive_dla import __version__
-from recursive_dla.commands.diff import diff
 from recursive_dla.commands.convert import convert
+from recursive_dla.commands.diff import diff
 from recursive_dla.commands.info import info
 from recursive_dla.commands.trace import trace
 from recursive_dla.commands.view import view

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from recursive_dla.errors import InputError
 from recursive_dla.export import diagrams, networks, own, page, pictures, tables, viewers
-from recursive_dla.export.document import graph_document, metadata_document
+from recursive_dla.export.document import check_names, graph_document, metadata_document
 from recursive_dla.export.formats import Format
 from recursive_dla.export.page import page_text
 from recursive_dla.graph import AttributionGraph
@@ -111,6 +111,7 @@ def save(graph: AttributionGraph, path: Path) -> Path:
     """Write ``graph`` to ``path``; the public face of this is :meth:`AttributionGraph.save`."""
     chosen = format_of(path)
     chosen.check_installed()
+    check_names(graph)
     chosen.write(graph, path)
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recursive_dla.export.schema import FORMAT, VERSION, validate, validate_head
-from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
+from recursive_dla.errors import InputError
+from recursive_dla.export.schema import FORMAT, VERSION, schema, validate, validate_head
+from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Member, Token
 
 # The columns of a document's nodes, in order, with what they hold.
 NODE_COLUMNS = {
@@ -18,6 +20,8 @@ NODE_COLUMNS = {
     "attribution": float, "rest_in": float, "rest_out": float,
 }  # fmt: skip
 _DEEPEST_PRUNING = 32
+# When in its layer a node is written: constants, then heads, then what reads them.
+_READS_AT = {"head": 1, "mlp": 2, "logit": 2}
 
 
 def metadata_document(metadata: GraphMetadata) -> dict[str, Any]:
@@ -25,7 +29,14 @@ def metadata_document(metadata: GraphMetadata) -> dict[str, Any]:
     document = asdict(metadata)
     document["tokens"] = [asdict(token) for token in metadata.tokens]
     document["pruning"] = None if metadata.pruning is None else _sorted(metadata.pruning)
+    del document["groups"]
+    if metadata.groups:
+        document["groups"] = {name: list(map(_member_document, members)) for name, members in metadata.groups.items()}
     return {"prompt": metadata.prompt, **document}
+
+
+def _member_document(member: Member) -> dict[str, Any]:
+    return {**asdict(member), "head": None if member.head < 0 else member.head}
 
 
 def _sorted(value: Any) -> Any:
@@ -70,6 +81,18 @@ def node_columns(graph: AttributionGraph) -> dict[str, list[Any]]:
         columns[name] = shortest(values.to_numpy()) if kind is float else values.tolist()
     columns["head"] = [None if head < 0 else head for head in columns["head"]]
     return columns
+
+
+def check_names(graph: AttributionGraph) -> None:
+    """Whether ids fit on a line, as a file's must; a group may have any name.
+
+    Raises:
+        InputError: One does not.
+    """
+    pattern = re.compile(schema()["definitions"]["name"]["pattern"])
+    for name in graph.nodes["id"]:
+        if not pattern.search(name):
+            raise InputError(f"Control characters and line ends cannot be in the id of a node. Got {name!r:.80}.")
 
 
 def edge_columns(graph: AttributionGraph) -> tuple[list[str], list[str], list[float]]:
@@ -137,7 +160,7 @@ def _graph(
     if len(place) < len(frame):
         raise ValueError("two nodes have the same id")
     one, other = _rows(place, source, "source"), _rows(place, target, "target")
-    _check_edges(one, other, len(frame))
+    _check_edges(one, other, frame)
     return AttributionGraph(
         nodes=frame,
         edge_source=one,
@@ -176,7 +199,17 @@ def _metadata(document: Mapping[str, Any]) -> GraphMetadata:
     for name in ("value", "completeness_error"):
         fields[name] = _numbers(name, [fields[name]], np.dtype(np.float64)).item()
     _check_depth(fields["pruning"], _DEEPEST_PRUNING)
-    return GraphMetadata(tokens=tokens, target=target, **fields)
+    groups = {name: tuple(map(_member, members)) for name, members in fields.pop("groups", {}).items()}
+    if any(member.pos >= len(tokens) for members in groups.values() for member in members):
+        raise ValueError("the `pos` of a group's member is not the position of a token")
+    return GraphMetadata(tokens=tokens, target=target, groups=groups, **fields)
+
+
+def _member(document: Mapping[str, Any]) -> Member:
+    fields = _whole(document, "layer", "head", "pos")
+    fields["head"] = -1 if fields["head"] is None else fields["head"]
+    fields["attribution"] = _numbers("attribution", [fields["attribution"]], np.dtype(np.float64)).item()
+    return Member(**fields)
 
 
 def _whole(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -224,11 +257,15 @@ def _rows(place: Mapping[str, int], ids: Sequence[Any], end: str) -> np.ndarray:
         raise ValueError(f"an edge's `{end}` is not the id of a node: {unknown!r:.80}") from None
 
 
-def _check_edges(source: np.ndarray, target: np.ndarray, n_nodes: int) -> None:
+def _check_edges(source: np.ndarray, target: np.ndarray, nodes: pd.DataFrame) -> None:
+    if len(np.unique(source.astype(np.int64) * len(nodes) + target)) < len(source):
+        raise ValueError("two edges have the same source and target")
+    # In a model every component reads what was written before it; where that shows, there is no circle to look for.
+    written = 3 * nodes["layer"].to_numpy() + nodes["kind"].map(_READS_AT).fillna(0).to_numpy(dtype=np.int64)
+    if (written[source] < written[target]).all():
+        return
     import networkx as nx
 
-    if len(np.unique(source.astype(np.int64) * n_nodes + target)) < len(source):
-        raise ValueError("two edges have the same source and target")
     digraph = nx.DiGraph()
     digraph.add_edges_from(zip(source.tolist(), target.tolist(), strict=True))
     if not nx.is_directed_acyclic_graph(digraph):

@@ -48,10 +48,10 @@ def imbalance(graph: AttributionGraph) -> float:
     attribution = nodes["attribution"].to_numpy(dtype=np.float64)
     worst = 0.0
     for ends, rest, is_end in (
-        (graph.edge_target, "rest_in", ~nodes["kind"].isin(["head", "mlp", "logit", "group"])),
-        (graph.edge_source, "rest_out", nodes["kind"] == "logit"),
+        (graph.edge_target, "rest_in", graph.is_leaf),
+        (graph.edge_source, "rest_out", (nodes["kind"] == "logit").to_numpy()),
     ):
         flow = np.bincount(ends, graph.edge_weight.astype(np.float64), n_nodes) + nodes[rest].to_numpy()
-        gap = np.abs(flow - attribution)[~is_end.to_numpy()]
+        gap = np.abs(flow - attribution)[~is_end]
         worst = max(worst, float(gap.max(initial=0)))
     return worst / max(abs(graph.metadata.value), 1e-12)

@@ -152,33 +152,17 @@ def _nodes(graph: AttributionGraph) -> tuple[list[str], list[dict[str, Any]]]:
 def influence_shares(graph: AttributionGraph) -> np.ndarray:
     """For each node, the share of all influence that it and the more influential nodes have; 0 for the logit.
 
-    Influence is what the logit's edges pass down, each node dividing its own among its in-edges by their absolute
-    weights, as in Ameisen et al. 2025, "Circuit Tracing", appendix "Graph Pruning". A viewer that shows the nodes with
-    at most a share of 0.8 shows the fewest nodes that have 80% of it.
+    A viewer that shows the nodes with at most a share of 0.8 shows the fewest that have 80% of it. Influence is that of
+    :meth:`AttributionGraph.influence`.
     """
     is_logit = (graph.nodes["kind"] == "logit").to_numpy()
-    influence = _influence(graph, is_logit)
-    influence[is_logit] = 0
+    influence = np.where(is_logit, 0.0, graph.influence().to_numpy())
     order = np.argsort(-influence, kind="stable")
     order = order[~is_logit[order]]
-    total = influence.sum()
-    shares = np.zeros(len(influence))
+    shares, total = np.zeros(len(influence)), influence.sum()
     if total > 0:
         shares[order] = np.minimum(np.cumsum(influence[order]) / total, 1.0)
     return shares
-
-
-def _influence(graph: AttributionGraph, start: np.ndarray) -> np.ndarray:
-    source, target, n_nodes = graph.edge_source, graph.edge_target, len(graph.nodes)
-    size = np.abs(graph.edge_weight).astype(np.float64)
-    size /= np.maximum(np.bincount(target, size, n_nodes), np.finfo(np.float64).tiny)[target]
-    passed = start.astype(np.float64)
-    influence = np.zeros(n_nodes)
-    # One round per step of the longest path; the graph has no cycle.
-    while passed.any():
-        passed = np.bincount(source, passed[target] * size, n_nodes).astype(np.float64)
-        influence += passed
-    return influence
 
 
 def _vocabulary(token_id: int | None) -> int:
