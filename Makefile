@@ -33,7 +33,7 @@ $(LENS3)/.installed: REPIN := s/^transformer-lens==.*/transformer-lens==3.9.0/
 	$(PYTHON) -m venv $*
 	@sed '$(REPIN)' constraints.txt > $*/constraints.txt
 	$*/bin/python -m pip install --quiet --upgrade --constraint $*/constraints.txt pip
-	$*/bin/python -m pip install --quiet --constraint $*/constraints.txt --group dev --editable '.[demo]'
+	$*/bin/python -m pip install --quiet --constraint $*/constraints.txt --group dev --editable '.[demo,parquet,pictures]'
 	@mv $*/.installing $@
 
 demo: $(STAMP) ## Trace one answer of a small model into demo.html and demo.json

@@ -24,7 +24,7 @@ from recursive_dla.progress import tracked
 from recursive_dla.pruning import check_settings
 from recursive_dla.recursion import Swept, cone, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, as_target, label_of
+from recursive_dla.targets import Answers, Positions, Target, answer_probabilities, as_target, label_of
 from recursive_dla.writers import component_outputs
 
 MEMORY_BUDGET = 2 * 2**30
@@ -219,8 +219,10 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
             if not limits.complete and isinstance(part, Swept):
                 edges_before[prompt] += sources.count(part, prompt)
     graphs = []
+    probabilities = answer_probabilities(cache, target)
     for prompt, (assembly, imbalance) in enumerate(zip(assemblies, balance.errors(), strict=True)):
-        graph = assembly.graph(_metadata(cache, target, prompt, rule, assembly.sum_of_leaves(), imbalance))
+        metadata = _metadata(cache, target, prompt, rule, assembly.sum_of_leaves(), imbalance, probabilities[prompt])
+        graph = assembly.graph(metadata)
         if not limits.complete:
             before = {"nodes_before": assembly.n_nodes, "edges_before": edges_before[prompt]}
             graph = replace(with_rests(graph), metadata=replace(graph.metadata, pruning=before))
@@ -270,7 +272,13 @@ def complete_edges(components: Components, n_pos: int) -> int:
 
 
 def _metadata(
-    cache: ActivationCache, target: Target, prompt: int, rule: str, sum_of_leaves: float, imbalance: float
+    cache: ActivationCache,
+    target: Target,
+    prompt: int,
+    rule: str,
+    sum_of_leaves: float,
+    imbalance: float,
+    probability: float | None,
 ) -> GraphMetadata:
     weights, model = cache.weights, cache.model
     n_pos = cache.batched("embed").shape[1]
@@ -290,7 +298,13 @@ def _metadata(
         n_layers=weights.n_layers,
         n_heads=weights.n_heads,
         target=GraphTarget(
-            label=label_of(target, model, prompt), answer=answer, wrong_answer=wrong_answer, pos=int(target.pos[prompt])
+            label=label_of(target, model, prompt),
+            answer=answer,
+            wrong_answer=wrong_answer,
+            pos=int(target.pos[prompt]),
+            answer_id=None if target.answers is None else int(target.answers[prompt, 0]),
+            wrong_answer_id=None if target.wrong_answers is None else int(target.wrong_answers[prompt, 0]),
+            probability=probability,
         ),
         value=value,
         completeness_error=max(abs(sum_of_leaves - value) / max(abs(value), 1e-12), imbalance),

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from recursive_dla import __version__
+from recursive_dla.commands.convert import convert
 from recursive_dla.commands.diff import diff
+from recursive_dla.commands.info import info
 from recursive_dla.commands.trace import trace
 from recursive_dla.commands.tree import tree
 from recursive_dla.commands.view import view
@@ -48,6 +50,8 @@ app.command(
 )(tree)
 app.command(epilog="Example: recursive-dla view mary.json")(view)
 app.command(epilog="Example: recursive-dla diff mary.json john.json")(diff)
+app.command(epilog="Example: recursive-dla convert mary.json mary.graphml mary.svg")(convert)
+app.command(epilog="Example: recursive-dla info mary.json")(info)
 
 
 def main() -> None:

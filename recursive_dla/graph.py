@@ -36,12 +36,21 @@ class Token:
 
 @dataclass(frozen=True)
 class GraphTarget:
-    """What a graph explains: an answer, perhaps less a wrong one, or a direction (neither), at a position."""
+    """What a graph explains: an answer, perhaps less a wrong one, or a direction (neither), at a position.
+
+    Attributes:
+        answer_id: The answer's token id.
+        wrong_answer_id: The wrong answer's.
+        probability: That of the answer, as the model predicts it at ``pos``.
+    """
 
     label: str
     answer: str | None
     wrong_answer: str | None
     pos: int
+    answer_id: int | None = None
+    wrong_answer_id: int | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -313,12 +322,24 @@ class AttributionGraph:
         return digraph
 
     def save(self, path: str | Path) -> Path:
-        """Write the graph to ``path``, in the format its extension names: ``.json`` or ``.html``.
+        """Write the graph to ``path``, in the format its extension names.
 
-        The file appears whole or not at all, and is the same to the byte for the same graph.
+        ``.json`` and ``.json.gz`` are the package's own, ``.html`` a page to explore; ``.csv``, ``.parquet``,
+        ``.graphml``, ``.gexf``, ``.node-link.json``, ``.dot``, ``.mmd``, ``.svg``, ``.png`` and ``.circuit.json`` are
+        for other programs: see :mod:`recursive_dla.export`. A file appears whole or not at all, and is the same to the
+        byte for the same graph.
 
         Raises:
-            InputError: An unknown extension, a path that cannot be written, or a graph too large for a page.
+            InputError: An unknown extension, one whose format needs a package that is not installed, a path that cannot
+                be written, or a graph too large for a page.
+
+        Example:
+            >>> import tempfile
+            >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John").prune(max_edges=50)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     path = graph.save(f"{folder}/mary.graphml")
+            ...     len(AttributionGraph.load(path).edges)
+            50
         """
         from recursive_dla.export import save
 
@@ -326,10 +347,13 @@ class AttributionGraph:
 
     @staticmethod
     def load(path: str | Path) -> AttributionGraph:
-        """The graph that :meth:`save` wrote to a ``.json`` file.
+        """The graph that :meth:`save` wrote: any of ``.json``, ``.json.gz``, ``.html``, ``.csv``, ``.parquet``,
+        ``.graphml`` and ``.node-link.json``, without loss.
+
+        Loading runs no code, and checks all that it reads.
 
         Raises:
-            InputError: There is no such file, or it does not hold a graph.
+            InputError: There is no such file, it does not hold a graph, or its format cannot be read back.
         """
         from recursive_dla.export import load
 

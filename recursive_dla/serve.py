@@ -21,20 +21,15 @@ _MARK = b"recursive_dla.attribution_graph"
 
 
 def page_of(path: Path) -> bytes:
-    """The page that explores the graph in a file: an ``.html`` page as it is, a ``.json`` graph rendered.
+    """The page that explores the graph in a file: an ``.html`` page as it is, any other format rendered.
 
     Raises:
         InputError: There is no such file, it holds no graph, or one that is too large for a page.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        from recursive_dla.export import WRITERS, load
+    if path.suffix.lower() != ".html":
+        from recursive_dla.export import load, page_text
 
-        return WRITERS[".html"](load(path)).encode()
-    if suffix != ".html":
-        raise InputError(
-            f"{str(path)!r} is neither an .html page nor a .json graph; give a file that graph.save wrote."
-        )
+        return page_text(load(path)).encode()
     try:
         page = path.read_bytes()
     except OSError as error:
@@ -129,7 +124,7 @@ def view(path: Path, *, port: int = 0, open_browser: bool = True, say: Callable[
     """Serve the graph in a file on this machine until Ctrl-C.
 
     Args:
-        path: An ``.html`` page or a ``.json`` graph that :meth:`recursive_dla.AttributionGraph.save` wrote.
+        path: An ``.html`` page, or a graph that :meth:`recursive_dla.AttributionGraph.load` reads.
         port: Where to listen; 0 for any that is free.
         open_browser: Whether to open the page in the browser.
         say: Takes the address, and that the server stopped.

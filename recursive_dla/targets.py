@@ -100,25 +100,24 @@ def log_prob_target(cache: ActivationCache, answers: Answers, *, pos: Positions 
     """
     weights = cache.weights
     right, _, positions = _resolve(cache, answers, None, pos)
-    stream = _stream_at(cache, weights.n_layers, positions)
-    read = apply_norm(stream, weights.final_norm, _scale_at(cache, weights.final_norm, positions))
-    logits = (read + _final_bias(weights, read)) @ weights.W_U.to(read.dtype)
-    if weights.b_U is not None:
-        logits = logits + weights.b_U
-    derivative = torch.ones_like(logits)
-    capped = logits
-    if weights.logit_soft_cap is not None:
-        squashed = torch.tanh(logits / weights.logit_soft_cap)
-        capped, derivative = weights.logit_soft_cap * squashed, 1 - squashed**2
-    log_probs = capped.log_softmax(-1)
+    log_probs, derivative = _log_probs(cache, positions)
     # [batch token d_vocab]: one row per answer.
-    slopes = torch.nn.functional.one_hot(right.to(read.device), weights.d_vocab) - log_probs.exp()[:, None]
+    slopes = torch.nn.functional.one_hot(right.to(log_probs.device), weights.d_vocab) - log_probs.exp()[:, None]
     slopes = slopes * derivative[:, None]
     b_U = torch.zeros_like(slopes[..., 0]) if weights.b_U is None else slopes @ weights.b_U.to(slopes.dtype)
     labels = tuple(f"log p({label})" for label in _labels(cache.model, right, None))
     target = _read_logits(cache, slopes @ weights.W_U.mT.to(slopes.dtype), b_U, positions, labels, right, None)
-    value = log_probs.gather(-1, right.to(read.device))
+    value = log_probs.gather(-1, right.to(log_probs.device))
     return replace(target, constants={**target.constants, "softmax": value - target.value}, value=value)
+
+
+def answer_probabilities(cache: ActivationCache, target: Target) -> list[float | None]:
+    """For each prompt, the probability that the model gives to the first answer; ``None`` for a direction."""
+    if target.answers is None:
+        return [None] * len(target.pos)
+    log_probs, _ = _log_probs(cache, target.pos)
+    answers = target.answers[:, :1].to(log_probs.device)
+    return log_probs.gather(-1, answers)[:, 0].exp().tolist()
 
 
 def direction_target(
@@ -243,6 +242,23 @@ def _read_logits(
         answers=answers,
         wrong_answers=wrong_answers,
     )
+
+
+def _log_probs(
+    cache: ActivationCache, pos: Tensor
+) -> tuple[Float[Tensor, "batch d_vocab"], Float[Tensor, "batch d_vocab"]]:
+    """The log-probabilities of all tokens, and the derivative of each logit by itself before the soft cap."""
+    weights = cache.weights
+    stream = _stream_at(cache, weights.n_layers, pos)
+    read = apply_norm(stream, weights.final_norm, _scale_at(cache, weights.final_norm, pos))
+    logits = (read + _final_bias(weights, read)) @ weights.W_U.to(read.dtype)
+    if weights.b_U is not None:
+        logits = logits + weights.b_U
+    derivative = torch.ones_like(logits)
+    if weights.logit_soft_cap is not None:
+        squashed = torch.tanh(logits / weights.logit_soft_cap)
+        logits, derivative = weights.logit_soft_cap * squashed, 1 - squashed**2
+    return logits.log_softmax(-1), derivative
 
 
 def _stream_at(cache: ActivationCache, layer: int, pos: Tensor) -> Float[Tensor, "batch d_model"]:

@@ -11,14 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
 from models import TWO_MODELS, run
 
-from recursive_dla import AttributionGraph, attribution_graph, export
+from recursive_dla import AttributionGraph, attribution_graph
 from recursive_dla.errors import InputError
-from recursive_dla.export import check_writable, graph_document, writer_for
+from recursive_dla.export import check_writable, format_of, graph_document, page
+from recursive_dla.export.own import read_json
+from recursive_dla.export.schema import schema
 from recursive_dla.graph import Token
 
 # Everything that could end a string, a script or a line, or be lost on the way to a file and back.
@@ -101,10 +104,12 @@ def test_float32_is_written_with_no_more_digits_than_it_has(tmp_path: Path) -> N
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["graph", "graph.txt", "graph.json.gz", ".json"])
+@pytest.mark.parametrize("name", ["graph", "graph.txt", "graph.json.bz2", ".json", ".json.gz"])
 def test_an_unknown_extension_lists_the_known(tmp_path: Path, name: str) -> None:
-    for call in (graph().save, check_writable, writer_for):
-        with pytest.raises(InputError, match=r"No format is known for .*Use one of the extensions \.json, \.html"):
+    for call in (graph().save, check_writable, format_of):
+        with pytest.raises(
+            InputError, match=r"No format is known for .*Use one of the extensions \.json, \.json\.gz, \.html"
+        ):
             call(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
@@ -152,7 +157,7 @@ def test_no_reader_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     real = Path.replace
 
     def watch(temporary: Path, target: Path) -> Path:
-        seen.append((path.exists(), AttributionGraph.load(temporary).metadata == graph().metadata))
+        seen.append((path.exists(), read_json(temporary).metadata == graph().metadata))
         return real(temporary, target)
 
     monkeypatch.setattr(Path, "replace", watch)
@@ -172,7 +177,7 @@ def test_the_file_has_the_modes_of_any_other(tmp_path: Path) -> None:
 
 def test_a_page_is_refused_for_too_many_edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edges = len(graph().edge_weight)
-    monkeypatch.setattr(export, "MAX_PAGE_EDGES", edges - 1)
+    monkeypatch.setattr(page, "MAX_PAGE_EDGES", edges - 1)
     with pytest.raises(InputError, match=f"at most {edges - 1} edges, and the graph has {edges}. Prune it first"):
         graph().save(tmp_path / "graph.html")
     assert list(tmp_path.iterdir()) == []
@@ -183,8 +188,15 @@ def test_a_page_is_refused_for_too_many_edges(tmp_path: Path, monkeypatch: pytes
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes(b'{"format": "\xe9"}')
-    for name, message in (("nothing.json", "No such file"), ("", "Is a directory"), ("latin.json", "not UTF-8 text")):
-        with pytest.raises(InputError, match=f"cannot be read: .*{message}"):
+    (tmp_path / "folder.json").mkdir()
+    for name, message in (
+        ("nothing.json", "cannot be read: No such file"),
+        ("folder.json", "cannot be read: Is a directory"),
+        ("latin.json", "does not hold an attribution graph: it is not UTF-8 text"),
+        ("graph.svg", r"only written to \.svg, not read from it"),
+        ("graph.txt", "No format is known"),
+    ):
+        with pytest.raises(InputError, match=message):
             AttributionGraph.load(tmp_path / name)
 
 
@@ -232,53 +244,90 @@ def delete(*path: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-REFUSED: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-    (delete("format"), "'format' is missing"),
-    (delete("metadata"), "'metadata' is missing"),
-    (delete("metadata", "tokens"), "'tokens' is missing"),
-    (delete("metadata", "target", "label"), "label"),
-    (delete("nodes", 3, "id"), "'id' is missing"),
-    (delete("edges", 3, "weight"), "'weight' is missing"),
-    (set_("format", to="something.else"), "expected recursive_dla.attribution_graph version 1, got 'something.else'"),
-    (set_("version", to=2), "version 1, got 'recursive_dla.attribution_graph' 2"),
-    (set_("dtype", to="int64"), "`dtype` must be a floating-point type"),
-    (set_("dtype", to="object"), "`dtype`"),
-    (set_("dtype", to="no type"), "no type"),
-    (set_("metadata", to=[]), ""),
+def hostile_name(text: str) -> Callable[[dict[str, Any]], None]:
+    """Renames a node, with the edges that it has."""
+
+    def change(document: dict[str, Any]) -> None:
+        old = document["nodes"][0]["id"]
+        document["nodes"][0]["id"] = text
+        for edge in document["edges"]:
+            edge.update({end: text for end in ("source", "target") if edge[end] == old})
+
+    return change
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"deeper": nested(depth - 1)} if depth else {}
+
+
+# What the schema says, in its own words.
+BREAKS_SCHEMA: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (delete("metadata"), "must contain .*'metadata'"),
+    (delete("metadata", "tokens"), "metadata must contain .*'tokens'"),
+    (delete("metadata", "target", "label"), "metadata.target must contain .*'label'"),
+    (delete("nodes", 3, "id"), r"nodes\[3\] must contain .*'id'"),
+    (delete("edges", 3, "weight"), r"edges\[3\] must contain .*'weight'"),
+    (set_("dtype", to="int64"), "dtype must be one of"),
+    (set_("dtype", to="object"), "dtype must be one of"),
+    (set_("dtype", to=None), "dtype must be one of"),
+    (set_("surprise", to=1), "must not contain .*'surprise'"),
+    (set_("metadata", to=[]), "metadata must be object"),
     (set_("metadata", "surprise", to=1), "surprise"),
-    (set_("nodes", to=None), ""),
-    (set_("nodes", 0, to=7), ""),
-    (set_("nodes", 0, "pos", to=7), "`pos` is not the position of a token"),
-    (set_("nodes", 0, "pos", to=-1), "`pos` is not the position of a token"),
-    (set_("nodes", 0, "pos", to="0"), "expected int, got '0'"),
-    (set_("nodes", 0, "pos", to=True), "expected int, got True"),
-    (set_("nodes", 0, "head", to=0.5), "expected int, got 0.5"),
-    (set_("nodes", 0, "layer", to=None), "expected int, got None"),
-    (set_("nodes", 0, "kind", to=["head"]), "expected str"),
-    (set_("nodes", 0, "attribution", to=None), "not a finite number"),
-    (set_("nodes", 0, "rest_in", to="0"), "not a finite number"),
-    (set_("nodes", 0, "rest_out", to=float("nan")), "not a finite number"),
-    (lambda document: document["nodes"].append(document["nodes"][0]), "two nodes have the same id"),
-    (set_("edges", 0, "source", to="nowhere@0"), "'nowhere@0' is missing"),
-    (set_("edges", 0, "target", to=None), "None is missing"),
-    (set_("edges", 0, "target", to=[]), ""),
-    (set_("edges", 0, "weight", to=float("inf")), "not a finite number"),
-    (set_("edges", 0, "weight", to="1"), "not a finite number"),
-    (set_("edges", 0, "weight", to=True), "not a finite number"),
-    (set_("edges", to={"source": "embed@0"}), ""),
+    (set_("metadata", "tokens", to=[]), "metadata.tokens must contain at least 1"),
+    (set_("metadata", "tokens", 0, "text", to=5), "text must be string"),
+    (set_("metadata", "tokens", 0, "token_id", to=-1), "token_id must be bigger"),
+    (set_("metadata", "target", "pos", to="6"), "pos must be integer"),
+    (set_("metadata", "target", "probability", to=1.5), "probability must be smaller"),
+    (set_("metadata", "value", to=None), "value must be number"),
+    (set_("metadata", "value", to="5.5"), "value must be number"),
+    (set_("metadata", "pruning", to=3), "pruning must be object or null"),
+    (set_("metadata", "n_layers", to=None), "n_layers must be integer"),
+    (set_("nodes", to=None), "nodes must be array"),
+    (set_("nodes", 0, to=7), r"nodes\[0\] must be object"),
+    (set_("nodes", 0, "pos", to=-1), "pos must be bigger"),
+    (set_("nodes", 0, "pos", to="0"), "pos must be integer"),
+    (set_("nodes", 0, "pos", to=True), "pos must be integer"),
+    (set_("nodes", 0, "head", to=0.5), "head must be integer"),
+    (set_("nodes", 0, "layer", to=None), "layer must be integer"),
+    (set_("nodes", 0, "layer", to=10**30), "layer must be smaller"),
+    (set_("nodes", 0, "kind", to=["head"]), "kind must be string"),
+    (set_("nodes", 0, "attribution", to=None), "attribution must be number"),
+    (set_("nodes", 0, "rest_in", to="0"), "rest_in must be number"),
+    (hostile_name("two\nlines@0"), "id must match pattern"),
+    (hostile_name(""), "id must be longer"),
+    (set_("edges", 0, "target", to=None), "target must be string"),
+    (set_("edges", 0, "target", to=[]), "target must be string"),
+    (set_("edges", 0, "weight", to="1"), "weight must be number"),
+    (set_("edges", 0, "weight", to=True), "weight must be number"),
+    (set_("edges", to={"source": "embed@0"}), "edges must be array"),
 ]
-# Values of a wrong kind or size.
-WRONG_VALUES = [
-    set_("edges", 0, "weight", to=10**400),
-    set_("nodes", 0, "attribution", to=10**400),
-    set_("nodes", 0, "layer", to=10**30),
-    set_("metadata", "value", to=None),
-    set_("metadata", "value", to="5.5"),
-    set_("metadata", "value", to=float("nan")),
-    set_("metadata", "tokens", 0, "text", to=5),
-    set_("metadata", "target", "pos", to="6"),
-    set_("metadata", "pruning", to=3),
-    set_("metadata", "n_layers", to=None),
+# What no schema can say.
+BREAKS_MORE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (delete("format"), "expected recursive_dla.attribution_graph version 1, and this has no `format`"),
+    (set_("format", to="something.else"), "version 1, and this is 'something.else'"),
+    (set_("version", to=2), "version 2, which a later recursive_dla wrote; this one reads up to version 1. Upgrade it"),
+    (set_("nodes", 0, "pos", to=7), "`pos` must be an integer from 0 to 6, got 7"),
+    (set_("nodes", 0, "layer", to=4), "`layer` must be an integer from -1 to 3, got 4"),
+    (set_("nodes", 0, "head", to=99), "`head` must be an integer from -1 to .*, got 99"),
+    (set_("metadata", "tokens", 0, "pos", to=1), "`pos` must count from 0"),
+    (set_("metadata", "target", "pos", to=7), "`pos` 7 is not the position of a token"),
+    (set_("metadata", "value", to=float("nan")), "NaN is not a finite number"),
+    (set_("metadata", "pruning", to=nested(50)), "nested more than 32 deep"),
+    (set_("metadata", "pruning", to={"a": float("inf")}), "Infinity is not a finite number"),
+    (set_("nodes", 0, "rest_out", to=float("nan")), "NaN is not a finite number"),
+    (set_("nodes", 0, "attribution", to=10**400), "too large"),
+    (set_("edges", 0, "weight", to=10**400), "too large"),
+    (set_("edges", 0, "weight", to=float("inf")), "Infinity is not a finite number"),
+    (lambda document: document["nodes"].append(document["nodes"][0]), "two nodes have the same id"),
+    (lambda document: document["edges"].append(document["edges"][0]), "two edges have the same source and target"),
+    (
+        lambda document: document["edges"].append(
+            {"source": document["edges"][0]["target"], "target": document["edges"][0]["source"], "weight": 1.0}
+        ),
+        "a cycle",
+    ),
+    (set_("edges", 0, "source", to="logit@6"), "a cycle|the same source and target"),
+    (set_("edges", 0, "source", to="nowhere@0"), "`source` is not the id of a node: 'nowhere@0'"),
 ]
 
 
@@ -288,7 +337,7 @@ def changed(change: Callable[[dict[str, Any]], None]) -> str:
     return json.dumps(document)
 
 
-@pytest.mark.parametrize(("change", "message"), REFUSED)
+@pytest.mark.parametrize(("change", "message"), BREAKS_SCHEMA + BREAKS_MORE)
 def test_a_document_that_breaks_a_rule_is_refused(
     types_unchecked: None, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
@@ -297,12 +346,47 @@ def test_a_document_that_breaks_a_rule_is_refused(
         load_text(tmp_path, changed(change))
 
 
-@pytest.mark.parametrize("change", WRONG_VALUES)
-def test_a_document_with_values_of_the_wrong_kind_is_refused(
-    types_unchecked: None, tmp_path: Path, change: Callable[[dict[str, Any]], None]
-) -> None:
-    with pytest.raises(InputError, match="does not hold an attribution graph"):
-        load_text(tmp_path, changed(change))
+@pytest.mark.parametrize("change", [change for change, _ in BREAKS_SCHEMA])
+def test_the_shipped_schema_refuses_the_same(change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads(json.dumps(graph_document(graph())))
+    validator = jsonschema.Draft7Validator(schema())
+    assert validator.is_valid(document)
+    change(document)
+    assert not validator.is_valid(document)
+
+
+def test_whole_numbers_may_have_a_fraction_of_zero(tmp_path: Path) -> None:
+    """As JSON has them, and as the schema allows."""
+
+    def change(document: dict[str, Any]) -> None:
+        document["nodes"][0]["pos"] = float(document["nodes"][0]["pos"])
+        document["metadata"]["n_layers"] = 3.0
+        document["metadata"]["tokens"][1]["token_id"] = float(document["metadata"]["tokens"][1]["token_id"])
+
+    loaded = load_text(tmp_path, changed(change))
+    assert_same(loaded, graph())
+    assert type(loaded.metadata.n_layers) is int
+    assert type(loaded.metadata.tokens[1].token_id) is int
+
+
+def test_fields_that_came_later_may_be_missing(tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for name in ("answer_id", "wrong_answer_id", "probability"):
+            del document["metadata"]["target"][name]
+
+    loaded = load_text(tmp_path, changed(change))
+    assert loaded.metadata.target == replace(
+        graph().metadata.target, answer_id=None, wrong_answer_id=None, probability=None
+    )
+
+
+def test_a_pinned_subgraph_of_the_explorer_loads_and_prints(tmp_path: Path) -> None:
+    """It says how it came about in words of its own."""
+    pruning = {"subgraph": "pinned nodes", "groups": [{"name": "a", "members": ["embed@0"]}], "before": None}
+    loaded = load_text(tmp_path, changed(set_("metadata", "pruning", to=pruning)))
+    assert loaded.metadata.pruning == pruning
+    assert "nodes, " in str(loaded)
+    assert "edges" in loaded._repr_html_()
 
 
 def test_a_weight_beyond_its_type_is_refused(tmp_path: Path) -> None:

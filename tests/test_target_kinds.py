@@ -31,6 +31,17 @@ def test_log_probabilities_are_the_models_own_and_add_up(name: str) -> None:
     torch.testing.assert_close(read + sum(target.constants.values()), target.value, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_a_graph_knows_the_answer_and_its_probability(name: str) -> None:
+    model, _, logits, cached = run(name)
+    target = attribution_graph(cached, model, 5, wrong_answers=17, pos=3, check=False).metadata.target
+    assert (target.answer_id, target.wrong_answer_id) == (5, 17)
+    assert target.probability == pytest.approx(float(logits[0, 3].softmax(-1)[5]), rel=1e-4)
+    direction = direction_target(as_cache(cached, model), torch.ones(model.cfg.d_model))
+    target = attribution_graph(cached, model, direction, check=False).metadata.target
+    assert (target.answer_id, target.wrong_answer_id, target.probability) == (None, None, None)
+
+
 @pytest.mark.parametrize("name", TWO_MODELS)
 def test_centred_logits_are_logits_less_their_mean(name: str) -> None:
     model, _, logits, cached = run(name)

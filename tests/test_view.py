@@ -124,7 +124,8 @@ def test_what_holds_no_graph_is_refused(tmp_path: Path) -> None:
     for name, message in (
         ("other.html", "does not hold an attribution graph"),
         ("other.json", "does not hold an attribution graph"),
-        ("graph.txt", "neither an .html page nor a .json graph"),
+        ("graph.txt", "No format is known"),
+        ("graph.svg", "only written to"),
         ("folder.html", "cannot be read: Is a directory"),
         ("nothing.html", "cannot be read: No such file"),
         ("nothing.json", "cannot be read: No such file"),
@@ -196,7 +197,7 @@ def test_bad_input_ends_in_one_line_and_status_2(tmp_path: Path, server: PageSer
     page = str(graph().save(tmp_path / "graph.html"))
     processes = {
         "cannot be read": start(str(tmp_path / "nothing.json"), "--no-open"),
-        "neither an .html": start(__file__, "--no-open"),
+        "No format is known": start(__file__, "--no-open"),
         "cannot be used": start(page, "--no-open", "--port", str(server.server_port)),
         "from 1 to 65535": start(page, "--no-open", "--port", "99999"),
     }

@@ -44,7 +44,8 @@ def trace(
     out: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Write the graph here: FILE.html to explore, FILE.json to load again. Repeat for several.",
+            help="Write the graph here: FILE.html to explore, FILE.json to load again, or any format of convert."
+            " Repeat for several.",
             show_default=False,
         ),
     ] = None,
@@ -88,8 +89,7 @@ def trace(
     from recursive_dla.pruning import check_settings
 
     paths = out or []
-    for path in paths:
-        check_writable(path)
+    written = [file for path in paths for file in check_writable(path).files(path)]
     pruning = _given(
         max_edges=max_edges, min_share=min_share, node_influence=node_influence, edge_influence=edge_influence
     )
@@ -106,7 +106,7 @@ def trace(
             pruned.save(path)
     if as_json:
         left = None if pruned is None else _size(pruned)
-        document = {**report.to_dict(), "pruned": left, "files": list(map(str, paths))}
+        document = {**report.to_dict(), "pruned": left, "files": list(map(str, written))}
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
     from recursive_dla.report import render, render_pruning
@@ -115,7 +115,7 @@ def trace(
     console.print(render(report))
     if pruned is not None:
         console.print(render_pruning(pruned))
-    for path in paths:
+    for path in written:
         console.print(f"Wrote {path}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -10,7 +10,10 @@ import typer
 
 def view(
     file: Annotated[
-        Path, typer.Argument(help="A graph: FILE.html or FILE.json, as trace --out writes it.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A saved graph: FILE.html, FILE.json, or another format that can be read.", show_default=False
+        ),
     ],
     port: Annotated[int, typer.Option(help="The port to listen on; 0 for any that is free.")] = 0,
     open_browser: Annotated[

@@ -79,7 +79,7 @@ def graph_figure(graph: AttributionGraph, *, max_edges: int = 150, theme: ThemeN
     graph = graph.prune(max_edges=max_edges)
     meta, nodes = graph.metadata, graph.nodes
     unit = unit_of(meta.target.answer)
-    x, y = _places(graph)
+    x, y = node_places(graph)
     figure = go.Figure([*_edge_traces(graph, x, y, colors), _edge_names(graph, x, y, unit)])
     size = np.abs(nodes["attribution"].to_numpy(dtype=float))
     figure.add_trace(
@@ -143,7 +143,7 @@ def _layer_axis(graph: AttributionGraph, theme: Theme) -> dict[str, object]:
     }
 
 
-def _places(graph: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
+def node_places(graph: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
     """Where nodes go: their token and layer, those that share both side by side in order."""
     nodes = graph.nodes
     # Within a layer's row: attention and its biases low, the MLP above.

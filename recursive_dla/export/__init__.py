@@ -1,0 +1,136 @@
+"""Graphs to files and back. The end of a path's name chooses the format; ``docs/format.md`` describes each.
+
+    own.py         .json, .json.gz          the package's own, checked against schema.json; loses nothing
+    page.py        .html                    the explorer
+    tables.py      .csv, .parquet           nodes and edges as a pair of tables
+    networks.py    .graphml, .gexf, .node-link.json
+    diagrams.py    .dot, .gv, .mmd, .mermaid
+    pictures.py    .svg, .png               the figure
+    viewers.py     .circuit.json            circuit-tracer's and Neuronpedia's viewers
+
+What can be read back goes through one gate, ``document.py``: a graph comes out of it sound, or an error tells why not.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from recursive_dla.errors import InputError
+from recursive_dla.export import diagrams, networks, own, page, pictures, tables, viewers
+from recursive_dla.export.document import check_names, graph_document, metadata_document
+from recursive_dla.export.formats import Format
+from recursive_dla.export.page import page_text
+from recursive_dla.graph import AttributionGraph
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "check_readable",
+    "check_writable",
+    "format_of",
+    "graph_document",
+    "load",
+    "metadata_document",
+    "page_text",
+    "save",
+]
+
+_PICTURES = ("kaleido", "pictures")
+_PARQUET = ("pyarrow", "parquet")
+
+FORMATS: tuple[Format, ...] = (
+    Format((".json",), own.write_json, own.read_json),
+    Format((".json.gz",), own.write_json_gz, own.read_json_gz),
+    Format((".html",), page.write_page, page.read_page),
+    Format((".csv",), tables.write_csv, tables.read_csv, files=tables.csv_files),
+    Format((".parquet",), tables.write_parquet, tables.read_parquet, files=tables.parquet_files, needs=_PARQUET),
+    Format((".graphml",), networks.write_graphml, networks.read_graphml),
+    Format((".gexf",), networks.write_gexf),
+    Format((".node-link.json",), networks.write_node_link, networks.read_node_link),
+    Format((".dot", ".gv"), diagrams.write_dot),
+    Format((".mmd", ".mermaid"), diagrams.write_mermaid),
+    Format((".svg",), pictures.write_svg, needs=_PICTURES),
+    Format((".png",), pictures.write_png, needs=_PICTURES),
+    Format((".circuit.json",), viewers.write_viewer_json, files=viewers.viewer_files, check=viewers.check_list),
+)
+_BY_ENDING = {ending: file_format for file_format in FORMATS for ending in file_format.endings}
+
+
+def format_of(path: Path) -> Format:
+    """The format of a path, by the longest ending that its name has.
+
+    Raises:
+        InputError: The name ends as in no format.
+    """
+    name = path.name.lower()
+    found = [ending for ending in _BY_ENDING if name.endswith(ending) and len(name) > len(ending)]
+    if not found:
+        raise InputError(f"No format is known for {str(path)!r}. Use one of the extensions {', '.join(_BY_ENDING)}.")
+    return _BY_ENDING[max(found, key=len)]
+
+
+def check_writable(path: Path) -> Format:
+    """The format of a path; fails now rather than after the work.
+
+    Raises:
+        InputError: The extension names no format, what the format needs is not installed, or nothing can be written
+            there.
+    """
+    chosen = format_of(path)
+    chosen.check_installed()
+    for file in chosen.files(path):
+        if file.is_dir():
+            raise InputError(f"{str(file)!r} is a folder; give the path of a file.")
+        if not file.parent.is_dir():
+            raise InputError(f"The folder {str(file.parent)!r} does not exist; create it or choose another.")
+        if not os.access(file.parent, os.W_OK):
+            raise InputError(f"The folder {str(file.parent)!r} cannot be written to; choose another.")
+    chosen.check(path)
+    return chosen
+
+
+def check_readable(path: Path) -> Format:
+    """The format of a path that a graph can be loaded from.
+
+    Raises:
+        InputError: The extension names no such format, or what the format needs is not installed.
+    """
+    chosen = format_of(path)
+    if chosen.read is None:
+        readable = ", ".join(other.endings[0] for other in FORMATS if other.read is not None)
+        raise InputError(
+            f"Graphs are only written to {chosen.endings[0]}, not read from it; got {str(path)!r}."
+            f" Load one of {readable}."
+        )
+    chosen.check_installed()
+    return chosen
+
+
+def save(graph: AttributionGraph, path: Path) -> Path:
+    """Write ``graph`` to ``path``; the public face of this is :meth:`AttributionGraph.save`."""
+    chosen = format_of(path)
+    chosen.check_installed()
+    check_names(graph)
+    chosen.write(graph, path)
+    return path
+
+
+def load(path: Path) -> AttributionGraph:
+    """Read what :func:`save` wrote; the public face of this is :meth:`AttributionGraph.load`."""
+    read = check_readable(path).read
+    assert read is not None
+    try:
+        return read(path)
+    except OSError as error:
+        if error.strerror is None:
+            raise InputError(_refusal(path, error)) from error
+        raise InputError(f"{str(error.filename or path)!r} cannot be read: {error.strerror}.") from error
+    # A file can break the parsers of other libraries in ways of their own; whatever it was, it held no graph.
+    except Exception as error:
+        raise InputError(_refusal(path, error)) from error
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return f"{str(path)!r} does not hold an attribution graph: {' '.join(reason.split())[:400].rstrip('.')}."
