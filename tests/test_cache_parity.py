@@ -369,7 +369,7 @@ def test_stack_neuron_results(name: str, batch: str, dtype: torch.dtype) -> None
             continue  # see test_the_remainder_before_the_first_layer_is_what_it_reads
         if LENS_3 and Slice(given.get("neuron_slice")).mode == "int":
             continue  # TransformerLens 3 drops the axis that it then stacks along
-        if dtype == torch.bfloat16 and given["project_output_onto"] is not None and given["apply_ln"]:
+        if dtype == torch.bfloat16 and given["project_output_onto"] is not None and given.get("apply_ln"):
             continue  # TransformerLens multiplies what it normalised to float32 with the direction, and fails
         compare_projected(name, batch, dtype, "stack_neuron_results", given)
 
