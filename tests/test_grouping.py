@@ -155,7 +155,6 @@ def test_words() -> None:
         ({"one": ["L2H0@4", "L0MLP@2"], "two": ["L1H0@4"]}, "in a circle: 'one' → 'two' → 'one'"),
         (lambda row: 5, "must return a group's name or None. Got 5"),
     ],
-    ids=str,
 )
 def test_groups_that_cannot_be_are_refused(types_unchecked: None, by: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -215,7 +215,6 @@ def test_measures_against_recursion(seed: int) -> None:
         ({"ids": ["L0MLP", "embed@4"]}, {"L0MLP@2", "L0MLP@4", "embed@4"}),
         ({"ids": "logit@4"}, set()),
     ],
-    ids=str,
 )
 def test_selecting_and_dropping(given: dict[str, Any], ids: set[str]) -> None:
     graph = by_hand(EDGES)
@@ -252,7 +251,6 @@ def test_what_was_asked_for_is_recorded_in_order() -> None:
         ({"ids": "L0H0@3"}, r"The graph has no node 'L0H0@3'. Did you mean 'L0H0@2'"),
         ({"ids": ["L0H0@2", "nothing like it"]}, "no node 'nothing like it'. `graph.nodes` lists all"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_selected_is_refused(given: dict[str, Any], message: str) -> None:
     for call in (by_hand(EDGES).select, by_hand(EDGES).drop):
