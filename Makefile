@@ -13,7 +13,7 @@ LENS3_TESTS := adapters breakdown cache cache_files cache_parity cache_propertie
 	target_kinds targets
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lens3 bench format clean
+.PHONY: help install demo test test-lens3 notebooks pictures docs build bench format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,30 @@ test: $(STAMP) ## Check format, lint and types, and run the tests
 
 test-lens3: $(LENS3)/.installed ## Run what depends on TransformerLens with its version 3.9
 	$(LENS3)/bin/pytest $(LENS3_TESTS:%=tests/test_%.py) $(PYTEST_ARGS)
+
+notebooks: $(STAMP) ## Run the notebooks and save them with fresh outputs
+	$(BIN)/python notebooks/execute.py
+
+pictures: $(STAMP) ## Make the pictures of README and documentation
+	$(BIN)/python docs/pictures.py
+
+docs: $(VENV)/.docs ## Build the documentation into build/docs; a link that leads nowhere is an error
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	@touch $@
+
+# The fresh environment borrows its dependencies from .venv, since to download torch once more would show nothing.
+build: $(STAMP) ## Build wheel and sdist, install the wheel into a fresh environment and run it there
+	rm -rf dist build/fresh
+	$(BIN)/python -m build
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet --no-deps dist/*.whl
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(build/fresh/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
+	cd build/fresh && bin/recursive-dla --version && bin/recursive-dla trace "The capital of Japan is" \
+		--answer " Tokyo" --out tokyo.html --out tokyo.json && ls -l tokyo.*
 
 bench: $(STAMP) ## Run every benchmark
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

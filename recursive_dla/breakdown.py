@@ -25,7 +25,7 @@ from recursive_dla.rules import DEFAULT_RULE, rule_named
 from recursive_dla.targets import Answers, Positions, Target, as_target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Breakdown:
     """Numbers broken down by source. ``values`` summed over its source axes, plus the constants, is ``totals``.
 
@@ -95,6 +95,8 @@ class Breakdown:
                 )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """What notebooks show."""
         from recursive_dla.display import breakdown_html
@@ -152,7 +154,7 @@ def break_down(
         sources: ``"layers"`` for ``embed``, ``0_attn_out``, ``0_mlp_out``, …; ``"heads"`` for single heads.
         rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
         top_k: How many neurons, those with the largest contributions to any of the answers.
-        check: Whether to verify the cache first: see :func:`recursive_dla.checks.check`.
+        check: Whether to verify the cache first: see :func:`recursive_dla.check`.
 
     Returns:
         ``values`` is ``[token batch dest_l dest_h src_pos src_comp]`` for heads and ``[token batch dest_l src_comp]``

@@ -6,7 +6,7 @@ reads its input, plus a constant::
 
     g · (J x + c) = (J^T g) · x + g · c
 
-Nothing here knows positions or layers; shapes are whatever comes, with ``d_model`` last. Notation: DESIGN, section 2,
+Nothing here knows positions or layers; shapes are whatever comes, with ``d_model`` last. Notation: docs/math.md,
 after Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits" (their ``W_V W_O`` is written row-vector
 style here).
 """

@@ -251,7 +251,7 @@ class PlainRule(NamedTuple):
 
 
 def apply_rule(rule: str, name: str, gate: Tensor, up: Tensor | None) -> PlainRule:
-    """The rules of DESIGN, section 3, by division and brute force; ``gate`` must not be zero."""
+    """The rules of docs/rules.md, by division and brute force; ``gate`` must not be zero."""
     zero = torch.zeros_like(gate)
     post = act(name, gate) * (1 if up is None else up)
     if rule == "stop":
