@@ -1,7 +1,8 @@
 # Everything runs in .venv, which the first target that needs it creates and later ones reuse; test-lens3 has its own.
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+# Files of tests in two processes of one thread each; more would hold as many models in memory.
+PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,10 +45,10 @@ test: $(STAMP) ## Check format, lint and types, and run the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
 
 test-lens3: $(LENS3)/.installed ## Run what depends on TransformerLens with its version 3.9
-	$(LENS3)/bin/pytest $(LENS3_TESTS:%=tests/test_%.py) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(LENS3)/bin/pytest $(LENS3_TESTS:%=tests/test_%.py) $(PYTEST_ARGS)
 
 notebooks: $(STAMP) ## Run the notebooks and save them with fresh outputs
 	$(BIN)/python notebooks/execute.py
