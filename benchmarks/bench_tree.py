@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from measure import machine, medians
 
-from recursive_dla import ActivationCache, attribution_graph, attribution_tree, load_model, strongest_paths, tree_search
+from recursive_dla import ActivationCache, attribution_graph, attribution_tree, load_model, strongest_paths
+from recursive_dla.trees import search as tree_search
 
 PROMPT = "When John and Mary went to the store, John gave a drink to"
 NODES = 200

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
-    from recursive_dla.paths import Paths, strongest_paths
     from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.targets import (
         Target,
@@ -43,25 +42,26 @@ if TYPE_CHECKING:
         log_prob_target,
         logit_target,
     )
-    from recursive_dla.tree import AttributionTree
-    from recursive_dla.tree_search import attribution_tree
+    from recursive_dla.trees.paths import Paths, strongest_paths
+    from recursive_dla.trees.search import attribution_tree
+    from recursive_dla.trees.tree import AttributionTree
 
 _HOMES = {
     "ActivationCache": "cache",
     "AttributionGraph": "graph",
-    "AttributionTree": "tree",
+    "AttributionTree": "trees.tree",
     "Breakdown": "breakdown",
     "CacheError": "errors",
     "GraphDifference": "comparison",
     "InputError": "errors",
-    "Paths": "paths",
+    "Paths": "trees.paths",
     "ScoreBreakdown": "scores",
     "Target": "targets",
     "UnsupportedModelError": "errors",
     "attention_score_breakdown": "scores",
     "attribution_graph": "attribution",
     "attribution_graphs": "attribution",
-    "attribution_tree": "tree_search",
+    "attribution_tree": "trees.search",
     "break_down": "breakdown",
     "centred_logit_target": "targets",
     "check": "checks",
@@ -73,7 +73,7 @@ _HOMES = {
     "log_prob_target": "targets",
     "logit_target": "targets",
     "run_with_lean_cache": "lean",
-    "strongest_paths": "paths",
+    "strongest_paths": "trees.paths",
 }
 
 __all__ = [

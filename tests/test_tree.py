@@ -32,11 +32,12 @@ from models import (
 )
 from oracles import Frozen, assert_close, node_name, path_weights
 
-from recursive_dla import AttributionTree, attribution_graph, attribution_tree, strongest_paths, tree_search
+from recursive_dla import AttributionTree, attribution_graph, attribution_tree, strongest_paths
 from recursive_dla.cache import as_cache
 from recursive_dla.errors import CacheError, InputError
 from recursive_dla.figures import tree_figure, tree_frame
 from recursive_dla.targets import direction_target, log_prob_target
+from recursive_dla.trees import search as tree_search
 
 ANSWER, WRONG = 5, 17
 RULES = ("ratio", "frozen-gate", "integrated-gradients", "gradient", "stop")
@@ -581,7 +582,7 @@ def test_nodes_that_cannot_be_expanded_or_found() -> None:
 
 
 def test_printed_it_shows_the_strongest_nodes_and_sums_the_others() -> None:
-    from recursive_dla.tree_text import outline, tree_text
+    from recursive_dla.trees.text import outline, tree_text
 
     found = tree("gpt2", depth=3, top_k=4)
     for most in (1, 10, 10_000):

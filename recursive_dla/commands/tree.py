@@ -98,8 +98,8 @@ def tree(
     With --start, what feeds one head, MLP or neuron. With --paths, the strongest chains from the tokens to the answer.
     Ctrl-C stops the search; what was found is printed.
     """
-    from recursive_dla.tree_files import check_writable, tree_document
-    from recursive_dla.tree_search import attribution_tree, parse_start
+    from recursive_dla.trees.files import check_writable, tree_document
+    from recursive_dla.trees.search import attribution_tree, parse_start
 
     if out is not None:
         check_writable(out)
@@ -137,7 +137,7 @@ def tree(
         document = tree_document(found) if strongest is None else strongest.to_dict()
         typer.echo(json.dumps({**document, "files": [] if out is None else [str(out)]}, ensure_ascii=False, indent=2))
         return
-    from recursive_dla.tree_text import tree_text
+    from recursive_dla.trees.text import tree_text
 
     console = Console()
     for text in (str(strongest) if strongest is not None else tree_text(found, rows), f"Wrote {out}" if out else ""):

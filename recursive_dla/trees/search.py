@@ -5,7 +5,7 @@
    and its constants as children, and one child ``rest`` for everything else, so its children sum to its weight.
 3. That goes on until the budget is spent or nothing is left within the depth that was asked for.
 
-The numbers are made ahead in batches (:mod:`recursive_dla.expansion`): when the next node has not been computed, the
+The numbers are made ahead in batches (:mod:`recursive_dla.trees.expansion`): when the next node has not been computed, the
 strongest ones after it are computed with it. Which nodes are expanded, and in which order, does not depend on that; so
 a tree grown in two steps is the tree grown in one. Nothing is ever computed twice.
 """
@@ -28,13 +28,13 @@ from recursive_dla.adapters import token_texts
 from recursive_dla.cache import ActivationCache, as_cache
 from recursive_dla.checks import ensure_checked
 from recursive_dla.errors import InputError
-from recursive_dla.expansion import Children, Expander, Strongest
 from recursive_dla.graph import GraphTarget, Token
-from recursive_dla.interrupts import interruptible
 from recursive_dla.progress import tracked
 from recursive_dla.rules import DEFAULT_RULE, Rule, rule_named
 from recursive_dla.targets import Answers, Positions, Target, as_target, resolve_positions
-from recursive_dla.tree import UNITS, AttributionTree, TreeMetadata, TreeNodes
+from recursive_dla.trees.expansion import Children, Expander, Strongest
+from recursive_dla.trees.interrupts import interruptible
+from recursive_dla.trees.tree import UNITS, AttributionTree, TreeMetadata, TreeNodes
 
 # How many nodes are computed together, and how weak they may be beside the first of them. More and weaker ones would be
 # quicker for each, but more of them for nothing.

@@ -1,7 +1,7 @@
 """Trees to JSON and back.
 
 The document is ``{"format": "recursive_dla.attribution_tree", "version": 1, "metadata": {...}, "nodes": [...]}``.
-``metadata`` holds the fields of :class:`recursive_dla.tree.TreeMetadata` and the ``prompt``. ``nodes`` has one object
+``metadata`` holds the fields of :class:`recursive_dla.trees.tree.TreeMetadata` and the ``prompt``. ``nodes`` has one object
 for each node, parents before children, with the columns of :attr:`recursive_dla.AttributionTree.nodes`: ``parent`` is
 the place of the parent in the list, or null for the root; ``layer``, ``head`` and ``pos`` are null where they do not
 apply. ``token`` and ``share`` follow from the others and are left out. Weights are in logits, with the digits that it
@@ -21,7 +21,7 @@ import pandas as pd
 from recursive_dla.errors import InputError
 from recursive_dla.files import replacing
 from recursive_dla.graph import GraphTarget, Token
-from recursive_dla.tree import COLUMNS, AttributionTree, TreeMetadata
+from recursive_dla.trees.tree import COLUMNS, AttributionTree, TreeMetadata
 
 FORMAT = "recursive_dla.attribution_tree"
 VERSION = 1

@@ -1,0 +1,1 @@
+"""Attribution trees: what feeds an answer, what feeds that, path by path."""
