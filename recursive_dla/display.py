@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from recursive_dla.breakdown import Breakdown
     from recursive_dla.comparison import GraphDifference
     from recursive_dla.graph import AttributionGraph
-    from recursive_dla.paths import Paths
-    from recursive_dla.tree import AttributionTree
+    from recursive_dla.trees.paths import Paths
+    from recursive_dla.trees.tree import AttributionTree
 
 # Long prompts and large batches are cut, or a notebook's file would grow with each look at them.
 _MOST_TOKENS, _MOST_TABLES, _ROWS = 200, 4, 8
@@ -128,7 +128,7 @@ def tree_html(tree: AttributionTree) -> str:
         >>> tree_html(tree).count("<details") > 10
         True
     """
-    from recursive_dla.tree_text import explained, facts, outline
+    from recursive_dla.trees.text import explained, facts, outline
 
     lines = outline(tree, _MOST_NODES)
     inner = {line.parent for line in lines}
@@ -161,7 +161,7 @@ def paths_html(paths: Paths) -> str:
         >>> "L23H3@14 ← L0MLP@10" in paths_html(paths)
         True
     """
-    from recursive_dla.tree_text import explained, hidden_paths, unit_of
+    from recursive_dla.trees.text import explained, hidden_paths, unit_of
 
     table, total = paths.table.head(_MOST_TOKENS), paths.total
     rows = list(zip(table["path"], table["weight"], map(_share, table["share"]), strict=True))

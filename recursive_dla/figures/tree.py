@@ -10,12 +10,12 @@ import pandas as pd
 from recursive_dla.errors import InputError
 from recursive_dla.figures.style import ThemeName, escape, layout, signed, theme_named
 from recursive_dla.labels import token_label
-from recursive_dla.tree_text import explained, facts, outline, unit_of
+from recursive_dla.trees.text import explained, facts, outline, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.tree import AttributionTree
+    from recursive_dla.trees.tree import AttributionTree
 
 # Pixels: of a row, of a level's indent, of a character of a label, and of the bars.
 _ROW, _INDENT, _CHARACTER, _BARS = 19, 22, 7.0, 420

@@ -28,7 +28,7 @@ from recursive_dla.inputs import NeuronInputs, neuron_inputs, norm_scale
 from recursive_dla.linear import linearise_mlp, pull_back_mlp, pull_back_norm
 from recursive_dla.rules import Rule
 from recursive_dla.targets import Target
-from recursive_dla.vocabulary import Vocabulary
+from recursive_dla.trees.vocabulary import Vocabulary
 from recursive_dla.weights import MLP, Attention, Norm
 from recursive_dla.writers import component_outputs
 
@@ -43,7 +43,7 @@ class Children(NamedTuple):
 
     Attributes:
         nodes: Which nodes of the frontier these are.
-        code: What each kept source is (:class:`recursive_dla.vocabulary.Vocabulary`), the strongest first.
+        code: What each kept source is (:class:`recursive_dla.trees.vocabulary.Vocabulary`), the strongest first.
         pos: Where.
         weight: What the node's weight takes from it.
         kept: Whether it is one: nodes with fewer sources than others, or weaker ones, are filled up.

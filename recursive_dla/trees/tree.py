@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.graph import GraphTarget, Token
-from recursive_dla.vocabulary import Meaning
+from recursive_dla.provenance import Provenance
+from recursive_dla.trees.vocabulary import Meaning
 
 if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
 
     from recursive_dla.figures.style import ThemeName
-    from recursive_dla.paths import Paths
+    from recursive_dla.trees.paths import Paths
 
 UNITS = ("heads", "layers", "neurons")
 # The columns of a tree's nodes.
@@ -32,33 +32,23 @@ INNER = ("logit", "head", "attn", "mlp", "neuron")
 
 
 @dataclass(frozen=True)
-class TreeMetadata:
-    """Where a tree comes from.
+class TreeMetadata(Provenance):
+    """Where a tree comes from: its provenance, and how it was made.
+
+    The provenance's ``value`` is also the root's weight, unless the tree starts elsewhere than at the answer.
 
     Attributes:
-        target: The answer.
-        value: The target's: the logit, or logit difference. Also the root's weight, unless the tree starts elsewhere.
         unit: What the nodes are: ``heads``, ``layers`` or ``neurons``.
         rule: How MLPs were made linear.
         top_k: How many sources each node has at most; ``None`` for all.
         min_share: How much of the root's weight a source has at least.
     """
 
-    model: str
-    tokens: tuple[Token, ...]
-    n_layers: int
-    n_heads: int
-    target: GraphTarget
-    value: float
     unit: str
     rule: str
     top_k: int | None
     min_share: float
     generator: str
-
-    @property
-    def prompt(self) -> str:
-        return "".join(token.text for token in self.tokens)
 
 
 class TreeNodes(NamedTuple):
@@ -77,7 +67,7 @@ class TreeNodes(NamedTuple):
 
 @runtime_checkable
 class Search(Protocol):
-    """What a tree grows by: :class:`recursive_dla.tree_search.TreeSearch`."""
+    """What a tree grows by: :class:`recursive_dla.trees.search.TreeSearch`."""
 
     def grow(self, nodes: int | None, depth: int | None, seconds: float | None, paths: int | None = None) -> str: ...
 
@@ -242,7 +232,7 @@ class AttributionTree:
         Raises:
             InputError: ``count`` is less than 1.
         """
-        from recursive_dla.paths import paths_of
+        from recursive_dla.trees.paths import paths_of
 
         return paths_of(self, count)
 
@@ -256,10 +246,10 @@ class AttributionTree:
         """
         import networkx as nx
 
-        from recursive_dla.tree_files import metadata_document
+        from recursive_dla.export.document import provenance_document
 
         nodes = self.nodes
-        digraph = nx.DiGraph(**metadata_document(self.metadata))
+        digraph = nx.DiGraph(**provenance_document(self.metadata))
         digraph.add_nodes_from(nodes.drop(columns="parent").to_dict("index").items())
         digraph.add_weighted_edges_from(
             zip(nodes["parent"].tolist()[1:], range(1, len(nodes)), nodes["weight"].tolist()[1:], strict=True)
@@ -267,14 +257,14 @@ class AttributionTree:
         return digraph
 
     def save(self, path: str | Path) -> Path:
-        """Write the tree to ``path`` as JSON: see :mod:`recursive_dla.tree_files`.
+        """Write the tree to ``path`` as JSON: see :mod:`recursive_dla.trees.files`.
 
         The file appears whole or not at all, and is the same to the byte for the same tree.
 
         Raises:
             InputError: Another extension than ``.json``, or a path that cannot be written.
         """
-        from recursive_dla.tree_files import save
+        from recursive_dla.trees.files import save
 
         return save(self, Path(path))
 
@@ -285,7 +275,7 @@ class AttributionTree:
         Raises:
             InputError: There is no such file, or it does not hold a tree.
         """
-        from recursive_dla.tree_files import load
+        from recursive_dla.trees.files import load
 
         return load(Path(path))
 
@@ -296,12 +286,12 @@ class AttributionTree:
         return tree_figure(self, max_nodes=max_nodes, theme=theme)
 
     def __str__(self) -> str:
-        from recursive_dla.tree_text import tree_text
+        from recursive_dla.trees.text import tree_text
 
         return tree_text(self)
 
     def __repr__(self) -> str:
-        from recursive_dla.tree_text import headline
+        from recursive_dla.trees.text import headline
 
         return headline(self)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from recursive_dla.errors import InputError
 from recursive_dla.rules import DEFAULT_RULE
 from recursive_dla.targets import Answers, Positions, Target
-from recursive_dla.tree import INNER, AttributionTree, TreeMetadata
+from recursive_dla.trees.tree import INNER, AttributionTree, TreeMetadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,11 @@ class Paths:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: ``metadata``, ``root``, the sums, and ``paths``, the rows of the table."""
-        from recursive_dla.tree_files import metadata_document
+        from recursive_dla.export.document import provenance_document
 
         columns = self.table.drop(columns="row").astype(object)
         return {
-            "metadata": metadata_document(self.metadata),
+            "metadata": provenance_document(self.metadata),
             "root": self.tree.nodes["id"][0],
             "total": self.total,
             "explained": self.explained,
@@ -81,7 +81,7 @@ class Paths:
         return len(self.table)
 
     def __str__(self) -> str:
-        from recursive_dla.tree_text import paths_text
+        from recursive_dla.trees.text import paths_text
 
         return paths_text(self)
 
@@ -148,7 +148,7 @@ def strongest_paths(
         >>> bool(abs(paths.explained + paths.weaker + paths.unexplored - paths.total) < 1e-4)
         True
     """
-    from recursive_dla.tree_search import attribution_tree
+    from recursive_dla.trees.building import attribution_tree
 
     _at_least_one(count)
     tree = attribution_tree(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recursive_dla.labels import visible, visible_line
-from recursive_dla.tree import INNER, AttributionTree
+from recursive_dla.trees.tree import INNER, AttributionTree
 
 if TYPE_CHECKING:
-    from recursive_dla.paths import Paths
+    from recursive_dla.trees.paths import Paths
 
 _ROWS = 60
 _LONGEST_TEXT = 24
