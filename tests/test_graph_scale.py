@@ -16,7 +16,7 @@ from recursive_dla.cache import as_cache
 from recursive_dla.collecting import Edges, Strongest
 from recursive_dla.components import head_components
 from recursive_dla.errors import InputError
-from recursive_dla.graph import GraphTarget
+from recursive_dla.provenance import GraphTarget
 from recursive_dla.values import ValueSpace
 from recursive_dla.writers import component_outputs
 
