@@ -6,7 +6,7 @@ import torch
 from measure import machine, medians
 
 from recursive_dla import ActivationCache, attribution_graph, attribution_tree, load_model, strongest_paths
-from recursive_dla.trees import search as tree_search
+from recursive_dla.trees import search
 
 PROMPT = "When John and Mary went to the store, John gave a drink to"
 NODES = 200
@@ -27,13 +27,13 @@ def main() -> None:
 
     def grow(nodes: int, batch: int, **options: object) -> int:
         """The number of nodes that were expanded."""
-        default, tree_search._BATCH = tree_search._BATCH, batch
+        default, search._BATCH = search._BATCH, batch
         options = {"depth": None, "top_k": 10, "min_share": 0.0, **options}
         tree = attribution_tree(cache, model, " Mary", max_nodes=nodes, **explain, **options)
-        tree_search._BATCH = default
+        search._BATCH = default
         return int(tree.nodes["expanded"].sum())
 
-    together = tree_search._BATCH
+    together = search._BATCH
     by_level = grow(10_000, together, depth=3)
     sides = {
         "forward pass": (1, forward),

@@ -2,12 +2,12 @@
 
 The pipeline, each step with its module:
 
-    model = load_model("demo")                           # adapters.py: a TransformerLens model; any of yours will do
+    model = load_model("demo")                           # loading.py: a TransformerLens model; any of yours will do
     logits, cache = model.run_with_cache(prompt)         # TransformerLens's own forward pass and cache
     breakdown = break_down(cache, model, " Mary")        # breakdown.py: one level, each head by what it read
     graph = attribution_graph(cache, model, " Mary")     # recursion.py, attribution.py: all levels, to the embeddings
-    tree = attribution_tree(cache, model, " Mary")       # expansion.py, tree_search.py, tree.py: path by path
-    graph.prune(max_edges=500).save("graph.html")        # graph.py, export.py, viewer/
+    tree = attribution_tree(cache, model, " Mary")       # trees/: the same, path by path
+    graph.prune(max_edges=500).save("graph.html")        # graph.py, export/, viewer/
 
 Every number adds up: sources plus named constants equal what they explain.
 """
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from recursive_dla.adapters import load_model
     from recursive_dla.attribution import attribution_graph, attribution_graphs
     from recursive_dla.breakdown import (
         Breakdown,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
     from recursive_dla.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
+    from recursive_dla.loading import load_model
     from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.targets import (
         Target,
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
         log_prob_target,
         logit_target,
     )
+    from recursive_dla.trees.building import attribution_tree
     from recursive_dla.trees.paths import Paths, strongest_paths
-    from recursive_dla.trees.search import attribution_tree
     from recursive_dla.trees.tree import AttributionTree
 
 _HOMES = {
@@ -61,7 +61,7 @@ _HOMES = {
     "attention_score_breakdown": "scores",
     "attribution_graph": "attribution",
     "attribution_graphs": "attribution",
-    "attribution_tree": "trees.search",
+    "attribution_tree": "trees.building",
     "break_down": "breakdown",
     "centred_logit_target": "targets",
     "check": "checks",
@@ -69,7 +69,7 @@ _HOMES = {
     "direction_target": "targets",
     "dla_attn_head_breakdown_source_component": "breakdown",
     "dla_mlp_breakdown_source_component": "breakdown",
-    "load_model": "adapters",
+    "load_model": "loading",
     "log_prob_target": "targets",
     "logit_target": "targets",
     "run_with_lean_cache": "lean",

@@ -1,9 +1,9 @@
 """From a TransformerLens model to one uniform, read-only view of its weights.
 
-This is the only file that knows TransformerLens. It accepts a ``TransformerBridge`` (4.x, with Hugging Face's weights
-as they are or in compatibility mode) and a ``HookedTransformer`` (3.x), and refuses by name what the formulas of this
-package do not cover. Nothing is copied or folded: a norm keeps its own weight and bias. Each weight is looked up when
-it is first needed.
+This is the only file that knows how TransformerLens holds a model. It accepts a ``TransformerBridge`` (4.x, with
+Hugging Face's weights as they are or in compatibility mode) and a ``HookedTransformer`` (3.x), and refuses by name what
+the formulas of this package do not cover. Nothing is copied or folded: a norm keeps its own weight and bias. Each
+weight is looked up when it is first needed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from recursive_dla.architectures import ARCHITECTURES, Architecture
-from recursive_dla.errors import InputError, UnsupportedModelError
+from recursive_dla.errors import UnsupportedModelError
 from recursive_dla.weights import (
     MLP,
     Attention,
@@ -317,98 +316,3 @@ def _bias(module: Any, name: str) -> Tensor | None:
     if bias is None or not bias.any():
         return None
     return bias.detach()
-
-
-def token_ids(model: Any, tokens: str | int | list[str | int]) -> Int[Tensor, " token"]:
-    """Vocabulary ids of single tokens, given as strings or ids.
-
-    Raises:
-        InputError: A string that is not exactly one token (its pieces are shown), an id outside the vocabulary.
-    """
-    given = [tokens] if isinstance(tokens, (str, int)) else list(tokens)
-    return torch.tensor([_token_id(model, token) for token in given], dtype=torch.long)
-
-
-def _token_id(model: Any, token: str | int) -> int:
-    if isinstance(token, str):
-        if getattr(model, "tokenizer", None) is None:
-            raise InputError(f"The model has no tokenizer, so the answer {token!r} must be given as a token id.")
-        ids = _encode(model, token)
-        if len(ids) != 1:
-            pieces = [model.tokenizer.decode([i]) for i in ids]
-            spaced = f" {token!r} with a space before it is one." if len(_encode(model, f" {token}")) == 1 else ""
-            raise InputError(f"The answer {token!r} must be one token. It is {len(ids)}: {pieces}.{spaced}")
-        return ids[0]
-    d_vocab = model.cfg.d_vocab_out if getattr(model.cfg, "d_vocab_out", -1) > 0 else model.cfg.d_vocab
-    if not 0 <= token < d_vocab:
-        raise InputError(f"A token id must be from 0 to {d_vocab - 1}. Got {token}.")
-    return int(token)
-
-
-def _encode(model: Any, text: str) -> list[int]:
-    return model.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def token_texts(model: Any, ids: Int[Tensor, " token"]) -> list[str]:
-    """The text of each token id; its number where the model has no tokenizer."""
-    tokenizer = getattr(model, "tokenizer", None)
-    return [str(i) if tokenizer is None else tokenizer.decode([i]) for i in ids.tolist()]
-
-
-def prompt_tokens(model: Any, prompt: str) -> Int[Tensor, "batch pos"]:
-    """The prompt's token ids, with the beginning-of-text token prepended as the model's default has it."""
-    if not prompt:
-        raise InputError("The prompt is empty. Give at least one token of text.")
-    return model.to_tokens(prompt)
-
-
-def load_model(
-    name: str | Path = "demo", *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-) -> Any:
-    """A ``TransformerBridge``, ready for ``run_with_cache``.
-
-    Args:
-        name: ``"demo"`` (SmolLM2-135M-Instruct, fetched once, without any hub), a local folder in Hugging Face's
-            format, or a model's name on the Hugging Face hub.
-        device: Where to put it; the CPU by default, so that results are the same on every machine.
-        dtype: Of the weights; float32 by default.
-
-    Raises:
-        InputError: No such folder or model, or TransformerLens is not installed.
-
-    Example:
-        >>> model = load_model("demo")  # doctest: +SKIP
-        >>> logits, cache = model.run_with_cache("The Eiffel Tower is located in the city of")  # doctest: +SKIP
-    """
-    try:
-        from transformer_lens.model_bridge import TransformerBridge
-    except ImportError as error:
-        raise InputError('Loading a model needs TransformerLens 4: pip install "recursive-dla[demo]".') from error
-    if str(name) == "demo":
-        from recursive_dla.demo import demo_model_folder
-
-        source = str(demo_model_folder())
-    else:
-        source = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else str(name)
-    dtype = torch.float32 if dtype is None else dtype
-    try:
-        model = TransformerBridge.boot_transformers(source, device="cpu" if device is None else device, dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"Model {str(name)!r} could not be loaded. Give 'demo', a local folder or a Hugging Face name. ({reason})"
-        ) from error
-    if dtype == torch.float64:
-        _compute_in_float64(model)
-    return model
-
-
-def _compute_in_float64(model: Any) -> None:
-    # Hugging Face's RMSNorm rounds to float32 whatever its input; TransformerLens's own computation does not.
-    for module in model.modules():
-        if hasattr(module, "use_native_layernorm_autograd"):
-            module.use_native_layernorm_autograd = False
-    # The product over all experts at once knows no float64; a loop over them does.
-    config = getattr(model.original_model, "config", None)
-    if config is not None and hasattr(config, "_experts_implementation"):
-        config._experts_implementation = "eager"

@@ -10,7 +10,6 @@ import torch
 from einops import rearrange
 
 from recursive_dla import __version__
-from recursive_dla.adapters import token_texts
 from recursive_dla.assembling import Assembly, with_rests
 from recursive_dla.balance import Balance
 from recursive_dla.cache import ActivationCache, as_cache
@@ -19,12 +18,13 @@ from recursive_dla.collecting import Collector, Everything, Strongest
 from recursive_dla.components import Components, head_components
 from recursive_dla.edges import Sources
 from recursive_dla.errors import InputError
-from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
+from recursive_dla.graph import AttributionGraph, GraphMetadata
 from recursive_dla.progress import tracked
+from recursive_dla.provenance import provenances
 from recursive_dla.pruning import check_settings
 from recursive_dla.recursion import Swept, cone, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, answer_probabilities, as_target, label_of
+from recursive_dla.targets import Answers, Positions, Target, as_single_target, as_target
 from recursive_dla.writers import component_outputs
 
 MEMORY_BUDGET = 2 * 2**30
@@ -94,13 +94,8 @@ def attribution_graph(
         5.576
     """
     cache = as_cache(cache, model)
-    target = as_target(cache, answers, wrong_answers, pos)
-    n_prompts, n_answers = target.value.shape
-    if n_prompts != 1 or n_answers != 1:
-        raise InputError(
-            f"A graph explains one answer to one prompt. Got {n_prompts} prompts and {n_answers} answers; "
-            "make one graph each, those of several prompts together with attribution_graphs."
-        )
+    instead = "make one graph each, those of several prompts together with attribution_graphs"
+    target = as_single_target(cache, answers, wrong_answers, pos, explains="graph", instead=instead)
     limits = Limits(max_edges, min_share, memory_budget)
     return _graphs(cache, target, rule, limits, check)[0]
 
@@ -219,12 +214,18 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
             if not limits.complete and isinstance(part, Swept):
                 edges_before[prompt] += sources.count(part, prompt)
     graphs = []
-    probabilities = answer_probabilities(cache, target)
-    for prompt, (assembly, imbalance) in enumerate(zip(assemblies, balance.errors(), strict=True)):
-        metadata = _metadata(cache, target, prompt, rule, assembly.sum_of_leaves(), imbalance, probabilities[prompt])
+    found = zip(provenances(cache, target), assemblies, balance.errors(), edges_before, strict=True)
+    for provenance, assembly, imbalance, n_edges in found:
+        value = provenance.value
+        metadata = GraphMetadata(
+            **vars(provenance),
+            completeness_error=max(abs(assembly.sum_of_leaves() - value) / max(abs(value), 1e-12), imbalance),
+            rule=rule,
+            generator=f"recursive_dla {__version__}",
+        )
         graph = assembly.graph(metadata)
         if not limits.complete:
-            before = {"nodes_before": assembly.n_nodes, "edges_before": edges_before[prompt]}
+            before = {"nodes_before": assembly.n_nodes, "edges_before": n_edges}
             graph = replace(with_rests(graph), metadata=replace(graph.metadata, pruning=before))
             graph = graph.prune(**limits.pruning)
         graphs.append(graph)
@@ -269,45 +270,3 @@ def complete_edges(components: Components, n_pos: int) -> int:
     """About how many edges the complete graph of a prompt has."""
     n_heads = sum(component.kind == "head" for component in components.all) // len(components.before_attention)
     return sum(components.before_attention) * n_heads * n_pos * (n_pos + 1) // 2
-
-
-def _metadata(
-    cache: ActivationCache,
-    target: Target,
-    prompt: int,
-    rule: str,
-    sum_of_leaves: float,
-    imbalance: float,
-    probability: float | None,
-) -> GraphMetadata:
-    weights, model = cache.weights, cache.model
-    n_pos = cache.batched("embed").shape[1]
-    ids = cache.tokens()
-    texts = [f"({pos})" for pos in range(n_pos)] if ids is None else token_texts(model, ids[prompt])
-    numbers = [None] * n_pos if ids is None else ids[prompt].tolist()
-    value = float(target.value[prompt, 0])
-    answer, wrong_answer = (
-        None if given is None else token_texts(model, given[prompt])[0]
-        for given in (target.answers, target.wrong_answers)
-    )
-    return GraphMetadata(
-        model=weights.name,
-        tokens=tuple(
-            Token(pos, token_id, text) for pos, (token_id, text) in enumerate(zip(numbers, texts, strict=True))
-        ),
-        n_layers=weights.n_layers,
-        n_heads=weights.n_heads,
-        target=GraphTarget(
-            label=label_of(target, model, prompt),
-            answer=answer,
-            wrong_answer=wrong_answer,
-            pos=int(target.pos[prompt]),
-            answer_id=None if target.answers is None else int(target.answers[prompt, 0]),
-            wrong_answer_id=None if target.wrong_answers is None else int(target.wrong_answers[prompt, 0]),
-            probability=probability,
-        ),
-        value=value,
-        completeness_error=max(abs(sum_of_leaves - value) / max(abs(value), 1e-12), imbalance),
-        rule=rule,
-        generator=f"recursive_dla {__version__}",
-    )

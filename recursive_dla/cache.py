@@ -18,7 +18,6 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.adapters import token_ids
 from recursive_dla.decompositions import Decompositions, Directions, Labelled
 from recursive_dla.errors import CacheError, InputError
 from recursive_dla.reading import (
@@ -32,6 +31,7 @@ from recursive_dla.reading import (
 )
 from recursive_dla.slices import EVERYTHING, Slice, SliceInput
 from recursive_dla.stacks import Point, cached, everything, heads, neurons, point_before, writers
+from recursive_dla.tokens import token_ids
 
 Tokens = str | int | Tensor
 Named = Literal["layers", "heads", "neurons", "full"]

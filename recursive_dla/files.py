@@ -1,4 +1,4 @@
-"""Writing files so that no reader ever sees half of one."""
+"""Writing files so that no reader ever sees half of one, and what to say of files that cannot be written or read."""
 
 from __future__ import annotations
 
@@ -36,3 +36,40 @@ def replacing(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Whether there can be a file at ``path``; to be asked before the work that makes it.
+
+    Raises:
+        InputError: It is a folder, or its folder does not exist or cannot be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder; give the path of a file.")
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {str(path.parent)!r} does not exist; create it or choose another.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"The folder {str(path.parent)!r} cannot be written to; choose another.")
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Within the block, whatever goes wrong tells that ``path`` cannot be read, or does not hold ``what``.
+
+    Raises:
+        InputError: Any exception was raised.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise InputError(_refusal(path, what, error)) from error
+        raise InputError(f"{str(error.filename or path)!r} cannot be read: {error.strerror}.") from error
+    # A file can break the parsers of other libraries in ways of their own; whatever it was, it did not hold that.
+    except Exception as error:
+        raise InputError(_refusal(path, what, error)) from error
+
+
+def _refusal(path: Path, what: str, error: Exception) -> str:
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return f"{str(path)!r} does not hold {what}: {' '.join(reason.split())[:400].rstrip('.')}."

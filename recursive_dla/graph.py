@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from recursive_dla.provenance import Provenance
+
 if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
@@ -23,34 +25,6 @@ if TYPE_CHECKING:
 
 # Nodes that read nothing: what a logit is traced back to.
 LEAF_KINDS = ("embed", "pos_embed", "bias", "remainder")
-
-
-@dataclass(frozen=True)
-class Token:
-    """One token of the prompt."""
-
-    pos: int
-    token_id: int | None
-    text: str
-
-
-@dataclass(frozen=True)
-class GraphTarget:
-    """What a graph explains: an answer, perhaps less a wrong one, or a direction (neither), at a position.
-
-    Attributes:
-        answer_id: The answer's token id.
-        wrong_answer_id: The wrong answer's.
-        probability: That of the answer, as the model predicts it at ``pos``.
-    """
-
-    label: str
-    answer: str | None
-    wrong_answer: str | None
-    pos: int
-    answer_id: int | None = None
-    wrong_answer_id: int | None = None
-    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +41,10 @@ class Member:
 
 
 @dataclass(frozen=True)
-class GraphMetadata:
-    """Where a graph comes from.
+class GraphMetadata(Provenance):
+    """Where a graph comes from: its provenance, and how it was made.
 
     Attributes:
-        value: The logit, or logit difference, that is explained.
         completeness_error: The larger of ``|Σ leaves − value|``, relative to ``value``, and the worst node's
             ``|Σ in-edges + constants − attribution|``, relative to the largest attribution; before any pruning.
         pruning: What :meth:`AttributionGraph.prune` and its like were asked for and what they left; ``None`` for a
@@ -79,21 +52,11 @@ class GraphMetadata:
         groups: The members of each node that :meth:`AttributionGraph.group` made.
     """
 
-    model: str
-    tokens: tuple[Token, ...]
-    n_layers: int
-    n_heads: int
-    target: GraphTarget
-    value: float
     completeness_error: float
     rule: str
     generator: str
     pruning: Mapping[str, Any] | None = None
     groups: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
-
-    @property
-    def prompt(self) -> str:
-        return "".join(token.text for token in self.tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,9 +200,9 @@ class AttributionGraph:
             >>> sorted(graph.select(kinds=["embed", "head"], layers=[-1, 0], positions=-1).nodes["id"])[:2]
             ['L0H0@14', 'L0H1@14']
         """
-        from recursive_dla.pruning import select
+        from recursive_dla.pruning import Selection, select
 
-        return select(self, kinds=kinds, layers=layers, positions=positions, ids=ids)
+        return select(self, Selection(kinds, layers, positions, ids))
 
     def drop(
         self,
@@ -257,9 +220,9 @@ class AttributionGraph:
             >>> int(small.nodes["pos"].min()), "L0MLP@4" in set(small.nodes["id"])
             (1, False)
         """
-        from recursive_dla.pruning import drop
+        from recursive_dla.pruning import Selection, drop
 
-        return drop(self, kinds=kinds, layers=layers, positions=positions, ids=ids)
+        return drop(self, Selection(kinds, layers, positions, ids))
 
     def group(self, by: GroupBy) -> AttributionGraph:
         """Nodes merged into groups: edges between groups are summed, and edges inside one are left out.

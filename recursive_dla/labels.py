@@ -13,7 +13,7 @@ _SIGNS = {" ": "·", "\n": "⏎", "\t": "⇥"}
 
 def prompt_texts(cache: ActivationCache) -> tuple[tuple[str, ...], ...]:
     """The texts of each prompt's tokens; ``(0)``, ``(1)``, … where the cache does not tell which tokens they are."""
-    from recursive_dla.adapters import token_texts
+    from recursive_dla.tokens import token_texts
 
     ids = cache.tokens()
     if ids is None:

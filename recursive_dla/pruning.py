@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -142,30 +142,25 @@ def strongest(size: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
     return kept
 
 
-def select(
-    graph: AttributionGraph,
-    *,
-    kinds: Names | None,
-    layers: Layers | None,
-    positions: SliceInput,
-    ids: Names | None,
-) -> AttributionGraph:
+class Selection(NamedTuple):
+    """Which nodes, as :meth:`AttributionGraph.select` takes them: those that fit all that is given."""
+
+    kinds: Names | None
+    layers: Layers | None
+    positions: SliceInput
+    ids: Names | None
+
+
+def select(graph: AttributionGraph, selection: Selection) -> AttributionGraph:
     """The public face of this is :meth:`AttributionGraph.select`."""
-    chosen, settings = _chosen(graph, kinds, layers, positions, ids)
+    chosen, settings = _chosen(graph, selection)
     chosen[root_row(graph)] = True
     return _keep_nodes(graph, chosen, "select", settings)
 
 
-def drop(
-    graph: AttributionGraph,
-    *,
-    kinds: Names | None,
-    layers: Layers | None,
-    positions: SliceInput,
-    ids: Names | None,
-) -> AttributionGraph:
+def drop(graph: AttributionGraph, selection: Selection) -> AttributionGraph:
     """The public face of this is :meth:`AttributionGraph.drop`."""
-    chosen, settings = _chosen(graph, kinds, layers, positions, ids)
+    chosen, settings = _chosen(graph, selection)
     chosen[root_row(graph)] = False
     return _keep_nodes(graph, ~chosen, "drop", settings)
 
@@ -176,10 +171,9 @@ def _keep_nodes(graph: AttributionGraph, chosen: np.ndarray, name: str, settings
     return keep(graph, chosen, kept, {name: [*before, settings]})
 
 
-def _chosen(
-    graph: AttributionGraph, kinds: Names | None, layers: Layers | None, positions: SliceInput, ids: Names | None
-) -> tuple[np.ndarray, dict[str, Any]]:
+def _chosen(graph: AttributionGraph, selection: Selection) -> tuple[np.ndarray, dict[str, Any]]:
     """Which nodes fit all that is given, and what is given as plain values."""
+    kinds, layers, positions, ids = selection
     nodes, meta = graph.nodes, graph.metadata
     settings: dict[str, Any] = {}
     chosen = np.ones(len(nodes), dtype=bool)

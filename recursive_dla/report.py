@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from recursive_dla.adapters import token_texts
 from recursive_dla.breakdown import Breakdown
 from recursive_dla.export import metadata_document
 from recursive_dla.graph import AttributionGraph, GraphMetadata, pruning_line
+from recursive_dla.tokens import token_texts
 
 
 @dataclass(frozen=True)

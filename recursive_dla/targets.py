@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from recursive_dla.adapters import token_ids, token_texts
 from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import InputError
 from recursive_dla.inputs import norm_scale
 from recursive_dla.linear import apply_norm, pull_back_norm
+from recursive_dla.tokens import token_ids, token_texts
 from recursive_dla.weights import ModelWeights, Norm, is_half
 
 Answers = str | int | Sequence[str | int] | Sequence[Sequence[str | int]] | Tensor
@@ -111,6 +111,7 @@ def log_prob_target(cache: ActivationCache, answers: Answers, *, pos: Positions 
     return replace(target, constants={**target.constants, "softmax": value - target.value}, value=value)
 
 
+@torch.no_grad()
 def answer_probabilities(cache: ActivationCache, target: Target) -> list[float | None]:
     """For each prompt, the probability that the model gives to the first answer; ``None`` for a direction."""
     if target.answers is None:
@@ -187,6 +188,38 @@ def as_target(
             f" {cache.batched('embed').shape[0]}; make it from the same cache."
         )
     return answers
+
+
+def as_single_target(
+    cache: ActivationCache,
+    answers: Answers | Target,
+    wrong_answers: Answers | None,
+    pos: Positions,
+    *,
+    explains: str,
+    instead: str,
+) -> Target:
+    """:func:`as_target`, of one answer to one prompt.
+
+    Args:
+        cache: The activations.
+        answers: What is explained.
+        wrong_answers: What to subtract.
+        pos: Where.
+        explains: What explains it, for the error: ``"graph"``.
+        instead: What to do where there are several.
+
+    Raises:
+        InputError: As :func:`as_target`; or several prompts or answers.
+    """
+    target = as_target(cache, answers, wrong_answers, pos)
+    n_prompts, n_answers = target.value.shape
+    if n_prompts != 1 or n_answers != 1:
+        raise InputError(
+            f"A {explains} explains one answer to one prompt. Got {n_prompts} prompts and {n_answers} answers;"
+            f" {instead}."
+        )
+    return target
 
 
 def _resolve(

@@ -11,7 +11,7 @@ import pytest
 from models import run
 
 from recursive_dla import AttributionGraph, Breakdown, attribution_graph, break_down, direction_target
-from recursive_dla.graph import Token
+from recursive_dla.provenance import Token
 
 HOSTILE = ("</table><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&amp;", "\n", "\0", "\u202e", "'")
 

@@ -22,7 +22,7 @@ from recursive_dla.errors import InputError
 from recursive_dla.export import check_writable, format_of, graph_document, page
 from recursive_dla.export.own import read_json
 from recursive_dla.export.schema import schema
-from recursive_dla.graph import Token
+from recursive_dla.provenance import Token
 
 # Everything that could end a string, a script or a line, or be lost on the way to a file and back.
 HOSTILE = ['"', "\\", "</script><b>", "\n", "\r\n", "\t", "\0", "\u2028", "🙂", "é\u0301", "ￂ", " ", ""]

@@ -35,8 +35,8 @@ from recursive_dla.figures import (
     sankey_frame,
 )
 from recursive_dla.figures.style import THEMES, token_axis
-from recursive_dla.graph import Token
 from recursive_dla.labels import token_labels, visible
+from recursive_dla.provenance import Token
 
 THEME_NAMES = tuple(THEMES)
 HOSTILE = ("<b>x</b>", "$y$", "&lt;", "\n", "\0", "\u202e", "%{z}")

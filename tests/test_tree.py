@@ -37,7 +37,7 @@ from recursive_dla.cache import as_cache
 from recursive_dla.errors import CacheError, InputError
 from recursive_dla.figures import tree_figure, tree_frame
 from recursive_dla.targets import direction_target, log_prob_target
-from recursive_dla.trees import search as tree_search
+from recursive_dla.trees import search
 
 ANSWER, WRONG = 5, 17
 RULES = ("ratio", "frozen-gate", "integrated-gradients", "gradient", "stop")
@@ -281,7 +281,7 @@ def test_the_strongest_node_is_always_next() -> None:
 def test_resumed_equals_unresumed_whatever_goes_together(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"depth": None, "top_k": 5, "min_share": 0.0}
     whole = tree("llama-biased", **options, max_nodes=90)
-    monkeypatch.setattr(tree_search, "_BATCH", batch)
+    monkeypatch.setattr(search, "_BATCH", batch)
     resumed = tree("llama-biased", **options, max_nodes=20)
     before = resumed.nodes
     resumed.grow(0).grow(31).grow(39)
@@ -298,13 +298,13 @@ def assert_same(one: AttributionTree, other: AttributionTree) -> None:
 
 def test_nothing_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[int] = []
-    compute = tree_search.TreeSearch._compute
+    compute = search.TreeSearch._compute
 
     def counted(self: Any, nodes: list[int]) -> None:
         computed.extend(nodes)
         compute(self, nodes)
 
-    monkeypatch.setattr(tree_search.TreeSearch, "_compute", counted)
+    monkeypatch.setattr(search.TreeSearch, "_compute", counted)
     found = tree("gpt2", depth=2, top_k=4)
     found.expand(found.find(found.nodes["id"][1])).grow(40).expand(
         [0, *found.nodes.index[found.nodes["kind"] == "head"][:5]]
@@ -329,7 +329,7 @@ def test_growing_deeper_goes_on_below() -> None:
 
 def test_a_budget_of_seconds_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10_000))
-    monkeypatch.setattr(tree_search.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(search.time, "monotonic", lambda: float(next(clock)))
     found = tree("gpt2", depth=None, top_k=None, min_share=0.0, max_nodes=None, max_seconds=11.0)
     assert found.ended == "seconds"
     assert found.nodes["expanded"].sum() == 10
@@ -337,7 +337,7 @@ def test_a_budget_of_seconds_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = tree_search.TreeSearch._compute
+    compute = search.TreeSearch._compute
     calls = []
 
     def pressing(self: Any, nodes: list[int]) -> None:
@@ -346,7 +346,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         compute(self, nodes)
 
-    monkeypatch.setattr(tree_search.TreeSearch, "_compute", pressing)
+    monkeypatch.setattr(search.TreeSearch, "_compute", pressing)
     before = signal.getsignal(signal.SIGINT)
     found = tree("gpt2", depth=None, top_k=4, min_share=0.0, max_nodes=400)
     assert found.ended == "interrupted"
@@ -354,7 +354,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "stopped by Ctrl-C" in str(found)
     assert signal.getsignal(signal.SIGINT) is before
     assert_adds_up(found, 1e-10)
-    monkeypatch.setattr(tree_search.TreeSearch, "_compute", compute)
+    monkeypatch.setattr(search.TreeSearch, "_compute", compute)
     found.grow(int(400 - found.nodes["expanded"].sum()))
     assert_same(found, tree("gpt2", depth=None, top_k=4, min_share=0.0, max_nodes=400))
 
@@ -461,10 +461,13 @@ def test_nodes_say_what_they_are() -> None:
     assert_close((found.nodes["share"] * found.nodes["weight"][0]).tolist(), found.nodes["weight"].tolist())
     parents = found.nodes["parent"].tolist()
     assert all(found.nodes["depth"][row] == found.nodes["depth"][parents[row]] + 1 for row in range(1, len(parents)))
-    graph = attribution_graph(run("gpt2").cache, tiny("gpt2"), ANSWER, wrong_answers=WRONG).nodes.set_index("id")
+    graph = attribution_graph(run("gpt2").cache, tiny("gpt2"), ANSWER, wrong_answers=WRONG)
+    assert found.metadata.tokens == graph.metadata.tokens
+    assert found.metadata.target == graph.metadata.target
+    nodes = graph.nodes.set_index("id")
     columns = ["kind", "component", "layer", "head", "pos", "token"]
     for row in found.nodes.drop_duplicates("id").to_dict("records"):
-        assert graph.loc[row["id"], columns].tolist() == [row[column] for column in columns]
+        assert nodes.loc[row["id"], columns].tolist() == [row[column] for column in columns]
 
 
 @pytest.mark.parametrize("unit", ["heads", "layers", "neurons"])
@@ -504,6 +507,9 @@ def test_a_file_that_holds_no_tree_is_refused(tmp_path: Path) -> None:
     assert "not the position of a token" in broken(lambda d: d["nodes"][1].update(pos=99))
     assert "expected a finite number, got '1'" in broken(lambda d: d["nodes"][1].update(weight="1"))
     assert "expected bool, got 1" in broken(lambda d: d["nodes"][1].update(expanded=1))
+    assert "target must contain" in broken(lambda d: d["metadata"]["target"].pop("label"))
+    assert "token.text must be string" in broken(lambda d: d["metadata"]["tokens"][0].update(text=7))
+    assert "the target's `pos` 99 is not the position" in broken(lambda d: d["metadata"]["target"].update(pos=99))
     assert "unknown field 'surprise'" in broken(lambda d: d["metadata"].update(surprise=1))
     path.write_text("[")
     with pytest.raises(InputError, match="does not hold an attribution tree"):
@@ -512,7 +518,7 @@ def test_a_file_that_holds_no_tree_is_refused(tmp_path: Path) -> None:
         AttributionTree.load(tmp_path / "nothing.json")
     with pytest.raises(InputError, match=r"Trees are saved as \.json"):
         tree("gpt2", depth=1).save(tmp_path / "tree.html")
-    with pytest.raises(InputError, match="in a folder that does not exist"):
+    with pytest.raises(InputError, match=r"The folder .*none' does not exist"):
         tree("gpt2", depth=1).save(tmp_path / "none" / "tree.json")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from recursive_dla.commands.output import print_json
 
 
 class AlignBy(str, Enum):
@@ -41,7 +42,7 @@ def diff(
     graphs = AttributionGraph.load(first), AttributionGraph.load(second)
     change = compare(*graphs, align=None if align is AlignBy.auto else align.value)
     if as_json:
-        typer.echo(json.dumps(_document(change, top), ensure_ascii=False, indent=2))
+        print_json(_document(change, top))
         return
     from rich.console import Console
 

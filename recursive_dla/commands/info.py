@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from recursive_dla.commands.output import print_json
 
 
 def info(
@@ -18,7 +19,7 @@ def info(
 
     facts = file_info(file)
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        print_json(facts)
         return
     from rich.console import Console
     from rich.table import Table

@@ -62,9 +62,11 @@ def run_model(
     import torch
     from transformers.utils import logging
 
-    from recursive_dla.adapters import load_model, model_weights, prompt_tokens, token_ids
+    from recursive_dla.adapters import model_weights
     from recursive_dla.cache import as_cache
+    from recursive_dla.loading import load_model
     from recursive_dla.targets import resolve_positions
+    from recursive_dla.tokens import prompt_tokens, token_ids
 
     if not prompt:
         raise InputError("The prompt is empty. Give at least one token of text.")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +24,7 @@ from recursive_dla.commands.model import (
     WrongOption,
     run_model,
 )
+from recursive_dla.commands.output import print_json, print_lines, stdout_for_the_answer
 
 # Of a graph that is written without word of how to prune it.
 DEFAULT_MAX_EDGES = 2000
@@ -97,8 +95,7 @@ def trace(
         pruning = {"max_edges": DEFAULT_MAX_EDGES}
     if pruning:
         check_settings(pruning)
-    # Libraries print as they load; stdout is kept for the answer.
-    with contextlib.redirect_stdout(sys.stderr):
+    with stdout_for_the_answer():
         ran = run_model(prompt, answer, wrong, model=model, pos=pos, dtype=dtype, device=device)
         report, graph = _trace(ran, answer, wrong, pos, top, rule.value, check, max_edges or 0)
         pruned: Any = graph.prune(**pruning) if pruning else None
@@ -107,7 +104,7 @@ def trace(
     if as_json:
         left = None if pruned is None else _size(pruned)
         document = {**report.to_dict(), "pruned": left, "files": list(map(str, written))}
-        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        print_json(document)
         return
     from recursive_dla.report import render, render_pruning
 
@@ -116,7 +113,7 @@ def trace(
     if pruned is not None:
         console.print(render_pruning(pruned))
     for path in written:
-        console.print(f"Wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        print_lines(f"Wrote {path}")
 
 
 def _given(**options: Any) -> dict[str, Any]:

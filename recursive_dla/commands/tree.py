@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recursive_dla.commands.model import (
     DEFAULT_RULE_NAME,
@@ -27,6 +23,7 @@ from recursive_dla.commands.model import (
     WrongOption,
     run_model,
 )
+from recursive_dla.commands.output import print_json, print_lines, stdout_for_the_answer
 
 _PATHS_LIMIT = 5000
 
@@ -98,15 +95,14 @@ def tree(
     With --start, what feeds one head, MLP or neuron. With --paths, the strongest chains from the tokens to the answer.
     Ctrl-C stops the search; what was found is printed.
     """
+    from recursive_dla.trees.building import attribution_tree, parse_start
     from recursive_dla.trees.files import check_writable, tree_document
-    from recursive_dla.trees.search import attribution_tree, parse_start
 
     if out is not None:
         check_writable(out)
     if start is not None:
         parse_start(start)
-    # Libraries print as they load; stdout is kept for the answer.
-    with contextlib.redirect_stdout(sys.stderr):
+    with stdout_for_the_answer():
         ran = run_model(prompt, answer, wrong, model=model, pos=pos, dtype=dtype, device=device)
         searching = paths is not None
         found = attribution_tree(
@@ -135,11 +131,10 @@ def tree(
             found.save(out)
     if as_json:
         document = tree_document(found) if strongest is None else strongest.to_dict()
-        typer.echo(json.dumps({**document, "files": [] if out is None else [str(out)]}, ensure_ascii=False, indent=2))
+        print_json({**document, "files": [] if out is None else [str(out)]})
         return
     from recursive_dla.trees.text import tree_text
 
-    console = Console()
-    for text in (str(strongest) if strongest is not None else tree_text(found, rows), f"Wrote {out}" if out else ""):
-        if text:
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
+    print_lines(tree_text(found, rows) if strongest is None else str(strongest))
+    if out is not None:
+        print_lines(f"Wrote {out}")

@@ -13,7 +13,6 @@ What can be read back goes through one gate, ``document.py``: a graph comes out 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from recursive_dla.errors import InputError
@@ -21,6 +20,7 @@ from recursive_dla.export import diagrams, networks, own, page, pictures, tables
 from recursive_dla.export.document import check_names, graph_document, metadata_document
 from recursive_dla.export.formats import Format
 from recursive_dla.export.page import page_text
+from recursive_dla.files import check_place, reading
 from recursive_dla.graph import AttributionGraph
 
 __all__ = [
@@ -80,12 +80,7 @@ def check_writable(path: Path) -> Format:
     chosen = format_of(path)
     chosen.check_installed()
     for file in chosen.files(path):
-        if file.is_dir():
-            raise InputError(f"{str(file)!r} is a folder; give the path of a file.")
-        if not file.parent.is_dir():
-            raise InputError(f"The folder {str(file.parent)!r} does not exist; create it or choose another.")
-        if not os.access(file.parent, os.W_OK):
-            raise InputError(f"The folder {str(file.parent)!r} cannot be written to; choose another.")
+        check_place(file)
     chosen.check(path)
     return chosen
 
@@ -120,17 +115,5 @@ def load(path: Path) -> AttributionGraph:
     """Read what :func:`save` wrote; the public face of this is :meth:`AttributionGraph.load`."""
     read = check_readable(path).read
     assert read is not None
-    try:
+    with reading(path, "an attribution graph"):
         return read(path)
-    except OSError as error:
-        if error.strerror is None:
-            raise InputError(_refusal(path, error)) from error
-        raise InputError(f"{str(error.filename or path)!r} cannot be read: {error.strerror}.") from error
-    # A file can break the parsers of other libraries in ways of their own; whatever it was, it held no graph.
-    except Exception as error:
-        raise InputError(_refusal(path, error)) from error
-
-
-def _refusal(path: Path, error: Exception) -> str:
-    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    return f"{str(path)!r} does not hold an attribution graph: {' '.join(reason.split())[:400].rstrip('.')}."

@@ -12,7 +12,8 @@ import pandas as pd
 
 from recursive_dla.errors import InputError
 from recursive_dla.export.schema import FORMAT, VERSION, schema, validate, validate_head
-from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Member, Token
+from recursive_dla.graph import AttributionGraph, GraphMetadata, Member
+from recursive_dla.provenance import GraphTarget, Provenance, Token
 
 # The columns of a document's nodes, in order, with what they hold.
 NODE_COLUMNS = {
@@ -26,13 +27,18 @@ _READS_AT = {"head": 1, "mlp": 2, "logit": 2}
 
 def metadata_document(metadata: GraphMetadata) -> dict[str, Any]:
     """A graph's metadata as plain JSON types."""
-    document = asdict(metadata)
-    document["tokens"] = [asdict(token) for token in metadata.tokens]
+    document = provenance_document(metadata)
     document["pruning"] = None if metadata.pruning is None else _sorted(metadata.pruning)
     del document["groups"]
     if metadata.groups:
         document["groups"] = {name: list(map(_member_document, members)) for name, members in metadata.groups.items()}
-    return {"prompt": metadata.prompt, **document}
+    return document
+
+
+def provenance_document(provenance: Provenance) -> dict[str, Any]:
+    """The fields of a metadata as plain JSON types, and the ``prompt``."""
+    tokens = [asdict(token) for token in provenance.tokens]
+    return {"prompt": provenance.prompt, **asdict(provenance), "tokens": tokens}
 
 
 def _member_document(member: Member) -> dict[str, Any]:
@@ -189,12 +195,7 @@ def _nodes(columns: Mapping[str, Sequence[Any]], metadata: GraphMetadata, dtype:
 def _metadata(document: Mapping[str, Any]) -> GraphMetadata:
     """What the schema has found to be well-formed; what it cannot say is checked here."""
     fields = {name: value for name, value in document.items() if name != "prompt"}
-    tokens = tuple(Token(**_whole(token, "pos", "token_id")) for token in fields.pop("tokens"))
-    if [token.pos for token in tokens] != list(range(len(tokens))):
-        raise ValueError("the tokens' `pos` must count from 0")
-    target = GraphTarget(**_whole(fields.pop("target"), "pos", "answer_id", "wrong_answer_id"))
-    if target.pos >= len(tokens):
-        raise ValueError(f"the target's `pos` {target.pos} is not the position of a token")
+    tokens, target = tokens_and_target(fields.pop("tokens"), fields.pop("target"))
     fields = _whole(fields, "n_layers", "n_heads")
     for name in ("value", "completeness_error"):
         fields[name] = _numbers(name, [fields[name]], np.dtype(np.float64)).item()
@@ -203,6 +204,23 @@ def _metadata(document: Mapping[str, Any]) -> GraphMetadata:
     if any(member.pos >= len(tokens) for members in groups.values() for member in members):
         raise ValueError("the `pos` of a group's member is not the position of a token")
     return GraphMetadata(tokens=tokens, target=target, groups=groups, **fields)
+
+
+def tokens_and_target(
+    tokens: Iterable[Mapping[str, Any]], target: Mapping[str, Any]
+) -> tuple[tuple[Token, ...], GraphTarget]:
+    """A document's tokens and target, which keep to the schema.
+
+    Raises:
+        ValueError: Positions that do not fit.
+    """
+    found = tuple(Token(**_whole(token, "pos", "token_id")) for token in tokens)
+    if [token.pos for token in found] != list(range(len(found))):
+        raise ValueError("the tokens' `pos` must count from 0")
+    explained = GraphTarget(**_whole(target, "pos", "answer_id", "wrong_answer_id"))
+    if explained.pos >= len(found):
+        raise ValueError(f"the target's `pos` {explained.pos} is not the position of a token")
+    return found, explained
 
 
 def _member(document: Mapping[str, Any]) -> Member:

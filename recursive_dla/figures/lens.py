@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.adapters import token_ids, token_texts
 from recursive_dla.errors import InputError
 from recursive_dla.figures.caches import own_cache, prompt_of
 from recursive_dla.figures.style import (
@@ -25,6 +24,7 @@ from recursive_dla.figures.style import (
 )
 from recursive_dla.labels import prompt_texts, token_label, visible
 from recursive_dla.slices import Slice, SliceInput
+from recursive_dla.tokens import token_ids, token_texts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

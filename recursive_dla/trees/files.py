@@ -1,26 +1,28 @@
 """Trees to JSON and back.
 
 The document is ``{"format": "recursive_dla.attribution_tree", "version": 1, "metadata": {...}, "nodes": [...]}``.
-``metadata`` holds the fields of :class:`recursive_dla.trees.tree.TreeMetadata` and the ``prompt``. ``nodes`` has one object
-for each node, parents before children, with the columns of :attr:`recursive_dla.AttributionTree.nodes`: ``parent`` is
-the place of the parent in the list, or null for the root; ``layer``, ``head`` and ``pos`` are null where they do not
+``metadata`` holds the fields of :class:`recursive_dla.trees.tree.TreeMetadata` and the ``prompt``. ``nodes`` has one
+object for each node, parents before children, with the columns of :attr:`recursive_dla.AttributionTree.nodes`:
+``parent`` is the place of the parent in the list, or null for the root; ``head`` and ``pos`` are null where they do not
 apply. ``token`` and ``share`` follow from the others and are left out. Weights are in logits, with the digits that it
 takes to read them back exactly.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.files import replacing
-from recursive_dla.graph import GraphTarget, Token
+from recursive_dla.export.document import provenance_document, tokens_and_target
+from recursive_dla.export.formats import read_text, write_text
+from recursive_dla.export.own import json_lines, parse_json
+from recursive_dla.export.schema import validate_part
+from recursive_dla.files import check_place, reading
 from recursive_dla.trees.tree import COLUMNS, AttributionTree, TreeMetadata
 
 FORMAT = "recursive_dla.attribution_tree"
@@ -44,20 +46,13 @@ _COLUMNS: dict[str, type] = {
 _OPTIONAL = {"parent", "head", "pos"}
 
 
-def metadata_document(metadata: TreeMetadata) -> dict[str, Any]:
-    """A tree's metadata as plain JSON types."""
-    document = asdict(metadata)
-    document["tokens"] = [asdict(token) for token in metadata.tokens]
-    return {"prompt": metadata.prompt, **document}
-
-
 def tree_document(tree: AttributionTree) -> dict[str, Any]:
     """A tree as plain JSON types."""
     columns = {name: tree.nodes[name].tolist() for name in _COLUMNS}
     for name in _OPTIONAL:
         columns[name] = [None if value < 0 else value for value in columns[name]]
     nodes = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    metadata = metadata_document(tree.metadata)
+    metadata = provenance_document(tree.metadata)
     return {"format": FORMAT, "version": VERSION, "metadata": metadata, "nodes": nodes}
 
 
@@ -69,37 +64,21 @@ def check_writable(path: Path) -> None:
     """
     if path.suffix.lower() != ".json":
         raise InputError(f"Trees are saved as .json. Got {str(path)!r}.")
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(f"{str(path)!r} is a folder or in a folder that does not exist; give the path of a file.")
+    check_place(path)
 
 
 def save(tree: AttributionTree, path: Path) -> Path:
     """Write ``tree`` to ``path``; the public face of this is :meth:`AttributionTree.save`."""
     check_writable(path)
-    document = tree_document(tree)
-    nodes = ",\n".join(map(_dump, document.pop("nodes")))
-    with replacing(path, "w", encoding="utf-8", newline="\n") as file:
-        # One node to a line, so that two trees can be compared line by line.
-        file.write(f'{_dump(document)[:-1]},\n"nodes": [\n{nodes}\n]}}\n')
+    # One node to a line, so that two trees can be compared line by line.
+    write_text(path, json_lines(tree_document(tree), "nodes"))
     return path
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def load(path: Path) -> AttributionTree:
     """Read what :func:`save` wrote; the public face of this is :meth:`AttributionTree.load`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"{str(path)!r} cannot be read: {reason}.") from error
-    try:
-        return _tree(json.loads(text))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{str(path)!r} does not hold an attribution tree: {reason}.") from error
+    with reading(path, "an attribution tree"):
+        return _tree(parse_json(read_text(path)))
 
 
 def _tree(document: dict[str, Any]) -> AttributionTree:
@@ -130,28 +109,18 @@ def _tree(document: dict[str, Any]) -> AttributionTree:
 
 def _metadata(document: dict[str, Any]) -> TreeMetadata:
     given = {name: value for name, value in document.items() if name != "prompt"}
-    target = given.pop("target")
-    tokens = tuple(
-        Token(
-            _checked(token["pos"], int),
-            None if token["token_id"] is None else _checked(token["token_id"], int),
-            _checked(token["text"], str),
-        )
-        for token in given.pop("tokens")
-    )
-    top_k = given.pop("top_k")
-    kinds: dict[str, type[Any]] = {"n_layers": int, "n_heads": int, "value": float, "min_share": float}
     unknown = set(given) - {field.name for field in fields(TreeMetadata)}
     if unknown:
         raise ValueError(f"`metadata` has the unknown field {min(unknown)!r}")
+    tokens, target, top_k = given.pop("tokens"), given.pop("target"), given.pop("top_k")
+    validate_part("target", target)
+    for token in tokens:
+        validate_part("token", token)
+    tokens, target = tokens_and_target(tokens, target)
+    kinds: dict[str, type[Any]] = {"n_layers": int, "n_heads": int, "value": float, "min_share": float}
     return TreeMetadata(
         tokens=tokens,
-        target=GraphTarget(
-            label=_checked(target["label"], str),
-            answer=None if target["answer"] is None else _checked(target["answer"], str),
-            wrong_answer=None if target["wrong_answer"] is None else _checked(target["wrong_answer"], str),
-            pos=_checked(target["pos"], int),
-        ),
+        target=target,
         top_k=None if top_k is None else _checked(top_k, int),
         **{name: _checked(value, kinds.get(name, str)) for name, value in given.items()},
     )

@@ -63,11 +63,11 @@ class Paths:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: ``metadata``, ``root``, the sums, and ``paths``, the rows of the table."""
-        from recursive_dla.trees.files import metadata_document
+        from recursive_dla.export.document import provenance_document
 
         columns = self.table.drop(columns="row").astype(object)
         return {
-            "metadata": metadata_document(self.metadata),
+            "metadata": provenance_document(self.metadata),
             "root": self.tree.nodes["id"][0],
             "total": self.total,
             "explained": self.explained,
@@ -148,7 +148,7 @@ def strongest_paths(
         >>> bool(abs(paths.explained + paths.weaker + paths.unexplored - paths.total) < 1e-4)
         True
     """
-    from recursive_dla.trees.search import attribution_tree
+    from recursive_dla.trees.building import attribution_tree
 
     _at_least_one(count)
     tree = attribution_tree(

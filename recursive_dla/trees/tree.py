@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.graph import GraphTarget, Token
+from recursive_dla.provenance import Provenance
 from recursive_dla.trees.vocabulary import Meaning
 
 if TYPE_CHECKING:
@@ -32,33 +32,23 @@ INNER = ("logit", "head", "attn", "mlp", "neuron")
 
 
 @dataclass(frozen=True)
-class TreeMetadata:
-    """Where a tree comes from.
+class TreeMetadata(Provenance):
+    """Where a tree comes from: its provenance, and how it was made.
+
+    The provenance's ``value`` is also the root's weight, unless the tree starts elsewhere than at the answer.
 
     Attributes:
-        target: The answer.
-        value: The target's: the logit, or logit difference. Also the root's weight, unless the tree starts elsewhere.
         unit: What the nodes are: ``heads``, ``layers`` or ``neurons``.
         rule: How MLPs were made linear.
         top_k: How many sources each node has at most; ``None`` for all.
         min_share: How much of the root's weight a source has at least.
     """
 
-    model: str
-    tokens: tuple[Token, ...]
-    n_layers: int
-    n_heads: int
-    target: GraphTarget
-    value: float
     unit: str
     rule: str
     top_k: int | None
     min_share: float
     generator: str
-
-    @property
-    def prompt(self) -> str:
-        return "".join(token.text for token in self.tokens)
 
 
 class TreeNodes(NamedTuple):
@@ -256,10 +246,10 @@ class AttributionTree:
         """
         import networkx as nx
 
-        from recursive_dla.trees.files import metadata_document
+        from recursive_dla.export.document import provenance_document
 
         nodes = self.nodes
-        digraph = nx.DiGraph(**metadata_document(self.metadata))
+        digraph = nx.DiGraph(**provenance_document(self.metadata))
         digraph.add_nodes_from(nodes.drop(columns="parent").to_dict("index").items())
         digraph.add_weighted_edges_from(
             zip(nodes["parent"].tolist()[1:], range(1, len(nodes)), nodes["weight"].tolist()[1:], strict=True)
