@@ -58,7 +58,7 @@ def validate_part(name: str, value: Any) -> None:
         >>> from recursive_dla.export.schema import validate_part
         >>> validate_part("token", {"pos": 0, "token_id": 7})
         Traceback (most recent call last):
-        ValueError: token must contain ['pos', 'token_id', 'text'] properties
+        ValueError: token must contain ['text'] properties
     """
     _check(_part(name), value, name)
 
