@@ -21,7 +21,7 @@ from recursive_dla.edges import Sources
 from recursive_dla.errors import InputError
 from recursive_dla.graph import AttributionGraph, GraphMetadata, GraphTarget, Token
 from recursive_dla.progress import tracked
-from recursive_dla.pruning import check_settings
+from recursive_dla.pruning import checked_settings
 from recursive_dla.recursion import Swept, cone, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
 from recursive_dla.targets import Answers, Positions, Target, answer_probabilities, as_target, label_of
@@ -194,7 +194,7 @@ class Limits(NamedTuple):
 def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, check: bool) -> list[AttributionGraph]:
     mlp_rule = rule_named(rule)
     if not limits.complete:
-        check_settings(limits.pruning)
+        checked_settings(limits.pruning)
     components = head_components(cache.weights)
     n_pos = cone(target)
     block_bytes = _block_bytes(cache, target, components, limits)

@@ -143,7 +143,7 @@ def test_one_answer_for_all_prompts() -> None:
         ({"answers": [5, 7]}, r"`answers` must have one answer for each of 3 prompts. Got 2"),
         ({"answers": 5, "wrong_answers": [1]}, r"`wrong_answers` must have one answer for each of 3 prompts. Got 1"),
         ({"answers": 5, "max_edges": 0}, r"`max_edges` must be at least 1. Got 0"),
-        ({"answers": 5, "min_share": -0.1}, r"`min_share` must be at least 0. Got -0.1"),
+        ({"answers": 5, "min_share": -0.1}, r"`min_share` must be at least 0, and finite. Got -0.1"),
         ({"answers": 5, "rule": "lrp"}, "Unknown rule 'lrp'"),
         (
             {"answers": 5, "memory_budget": 2**20},

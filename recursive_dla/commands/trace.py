@@ -86,7 +86,7 @@ def trace(
     what each takes from which component at which token, and how exactly it all adds up.
     """
     from recursive_dla.export import check_writable
-    from recursive_dla.pruning import check_settings
+    from recursive_dla.pruning import checked_settings
 
     paths = out or []
     written = [file for path in paths for file in check_writable(path).files(path)]
@@ -96,7 +96,7 @@ def trace(
     if paths and not pruning:
         pruning = {"max_edges": DEFAULT_MAX_EDGES}
     if pruning:
-        check_settings(pruning)
+        checked_settings(pruning)
     # Libraries print as they load; stdout is kept for the answer.
     with contextlib.redirect_stdout(sys.stderr):
         ran = run_model(prompt, answer, wrong, model=model, pos=pos, dtype=dtype, device=device)
