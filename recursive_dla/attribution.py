@@ -21,13 +21,15 @@ from recursive_dla.errors import InputError
 from recursive_dla.graph import AttributionGraph, GraphMetadata
 from recursive_dla.progress import tracked
 from recursive_dla.provenance import provenances
-from recursive_dla.pruning import check_settings
+from recursive_dla.pruning import checked_settings
 from recursive_dla.recursion import Swept, cone, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
 from recursive_dla.targets import Answers, Positions, Target, as_single_target, as_target
 from recursive_dla.writers import component_outputs
 
 MEMORY_BUDGET = 2 * 2**30
+# While they are collected and put together: numbers of both ends and the weight, twice, then what pruning sorts.
+_BYTES_OF_KEPT_EDGE = 96
 
 
 def attribution_graph(
@@ -189,7 +191,7 @@ class Limits(NamedTuple):
 def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, check: bool) -> list[AttributionGraph]:
     mlp_rule = rule_named(rule)
     if not limits.complete:
-        check_settings(limits.pruning)
+        checked_settings(limits.pruning)
     components = head_components(cache.weights)
     n_pos = cone(target)
     block_bytes = _block_bytes(cache, target, components, limits)
@@ -197,10 +199,10 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
         ensure_checked(cache)
     outputs = rearrange(component_outputs(cache, components, n_pos), "c b pos d_model -> b pos c d_model")
     sources = Sources(cache, components, outputs, block_bytes)
+    root = "direction" if target.answers is None else "logit"
+    room = (limits.memory_budget - outputs.nbytes) // (len(outputs) * _BYTES_OF_KEPT_EDGE)
     assemblies = [
-        Assembly(
-            components, n_pos, "direction" if target.answers is None else "logit", _collector(n_pos, value, limits)
-        )
+        Assembly(components, n_pos, root, _collector(n_pos, value, limits, room))
         for value in target.value[:, 0].tolist()
     ]
     edges_before = [0] * len(assemblies)
@@ -232,10 +234,11 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
     return graphs
 
 
-def _collector(n_pos: int, value: float, limits: Limits) -> Collector:
+def _collector(n_pos: int, value: float, limits: Limits, room: int) -> Collector:
     if limits.complete:
         return Everything(n_pos)
-    return Strongest(n_pos, limits.max_edges, 0.0 if limits.min_share is None else limits.min_share * abs(value))
+    min_weight = 0.0 if limits.min_share is None else limits.min_share * abs(value)
+    return Strongest(n_pos, limits.max_edges, min_weight, room)
 
 
 def _block_bytes(cache: ActivationCache, target: Target, components: Components, limits: Limits) -> int:
@@ -247,15 +250,15 @@ def _block_bytes(cache: ActivationCache, target: Target, components: Components,
     n_prompts, n_pos = len(target.pos), cone(target)
     size = cache.batched("embed").element_size()
     outputs = n_prompts * n_pos * len(components) * cache.weights.d_model * size
+    n_edges = complete_edges(components, n_pos)
     # While it is put together, a graph has its weights twice, and the rows of both ends.
     kept = n_prompts * (2 * size + 8)
     if limits.complete:
-        n_edges = complete_edges(components, n_pos)
         kept *= n_edges
         what = f"The complete graph of {n_pos} tokens has about {n_edges:,} edges; it"
         remedy = "Give `max_edges` (20,000, say), or"
     else:
-        kept *= 0 if limits.max_edges is None else 5 * limits.max_edges
+        kept *= 0 if limits.max_edges is None else 5 * min(limits.max_edges, n_edges)
         what, remedy = f"The graph of {n_pos} tokens", "Shorten the prompt, or"
     left = limits.memory_budget - outputs - kept
     if left < 2**20:

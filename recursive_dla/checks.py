@@ -19,7 +19,7 @@ from torch import Tensor
 from recursive_dla.activations import activation
 from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import CacheError
-from recursive_dla.inputs import mlp_stream, neuron_inputs, norm_scale
+from recursive_dla.inputs import ensure_same_place, mlp_stream, neuron_inputs, norm_scale
 from recursive_dla.linear import apply_norm, pull_back_norm
 from recursive_dla.weights import Attention, Layer, Norm, tensors_of
 
@@ -134,11 +134,7 @@ def _check_shapes(cache: ActivationCache) -> None:
                 f"The cache does not fit the model {weights.name}: it has {got} {what} where {expected} are expected."
                 " Use the cache of the same model's own run_with_cache."
             )
-    if embed.device != weights.device:
-        raise CacheError(
-            f"The cache is on {embed.device} and the model on {weights.device}. "
-            f"Move one: cache.to({str(weights.device)!r})."
-        )
+    ensure_same_place(cache)
 
 
 def _identities(cache: ActivationCache) -> Iterator[tuple[int | None, str, str, Tensor]]:

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from recursive_dla.edges import Fans
+from recursive_dla.errors import InputError
 from recursive_dla.pruning import strongest
 
 
@@ -84,11 +85,18 @@ class Strongest:
     """Keeps the strongest edges: at most ``max_edges``, and none below ``min_weight``.
 
     The floor rises as stronger edges come in. Of equal ones the earlier is kept.
+
+    Args:
+        n_pos: How many positions there are.
+        max_edges: How many edges to keep at most; ``None`` for any number.
+        min_weight: The absolute weight that an edge must have.
+        room: How many edges the memory holds, where ``max_edges`` does not say.
     """
 
-    def __init__(self, n_pos: int, max_edges: int | None, min_weight: float) -> None:
+    def __init__(self, n_pos: int, max_edges: int | None, min_weight: float, room: int | None = None) -> None:
         self._n_pos = n_pos
         self._max_edges = max_edges
+        self._room = room
         # Edges of just `min_weight` are kept.
         self._floor = min_weight * (1 - 1e-6)
         self._parts: list[Edges] = []
@@ -99,7 +107,11 @@ class Strongest:
         return self._floor
 
     def add_fans(self, fans: Fans) -> None:
-        """As :meth:`Everything.add_fans`."""
+        """As :meth:`Everything.add_fans`.
+
+        Raises:
+            InputError: There is no room for so many edges.
+        """
         chosen = (fans.weight.abs() > self._floor).nonzero()
         fan, place = chosen[:, 0], chosen[:, 1]
         self._append(
@@ -111,14 +123,20 @@ class Strongest:
         )
 
     def add(self, edges: Edges) -> None:
-        """As :meth:`Everything.add`."""
+        """As :meth:`Everything.add`; errors as of :meth:`add_fans`."""
         self._append(edges.where(np.abs(edges.weight) > self._floor))
 
     def _append(self, edges: Edges) -> None:
         self._parts.append(edges)
         self._size += len(edges.weight)
-        if self._max_edges is not None and self._size > 4 * self._max_edges:
-            self._compact()
+        if self._max_edges is not None:
+            if self._size > 4 * self._max_edges:
+                self._compact()
+        elif self._room is not None and self._size > self._room:
+            raise InputError(
+                f"More than {self._room:,} edges have `min_share` of the logit, too many for the memory budget. Raise"
+                " `min_share`, give `max_edges`, or raise `memory_budget`."
+            )
 
     def _compact(self) -> Edges:
         found = Edges(*map(np.concatenate, zip(*self._parts, strict=True)))

@@ -176,4 +176,6 @@ class _Rows:
         self.vectors = vectors
         self.weighting = weighting
         self.dest = dest
-        self.bound = (_SAFETY * vectors.norm(dim=-1)[:, None] * weighting).abs()
+        # In float32 the squares of small numbers would be zero.
+        size = vectors.norm(dim=-1, dtype=torch.float64).to(vectors.dtype)
+        self.bound = (_SAFETY * size[:, None] * weighting).abs()

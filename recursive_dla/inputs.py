@@ -11,7 +11,7 @@ from torch import Tensor
 from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import CacheError
 from recursive_dla.linear import apply_norm
-from recursive_dla.weights import MLP, Layer, Norm, Router
+from recursive_dla.weights import MLP, Layer, Norm, Router, is_half
 
 
 class NeuronInputs(NamedTuple):
@@ -20,6 +20,26 @@ class NeuronInputs(NamedTuple):
     pre: Float[Tensor, "batch pos d_mlp"]
     pre_linear: Float[Tensor, "batch pos d_mlp"] | None
     routing: Float[Tensor, "batch pos"] | None
+
+
+def ensure_same_place(cache: ActivationCache) -> None:
+    """Refuse activations that cannot be multiplied with the model's weights, as after either was moved or converted.
+
+    Raises:
+        CacheError: They are on another device, or in another precision.
+    """
+    embed, weights = cache.batched("embed"), cache.weights
+    if embed.device != weights.device:
+        raise CacheError(
+            f"The cache is on {embed.device} and the model on {weights.device}. "
+            f"Move one: cache.to({str(weights.device)!r})."
+        )
+    needed = torch.float32 if is_half(weights.dtype) else weights.dtype
+    if embed.dtype != needed:
+        raise CacheError(
+            f"The cache is to be computed with in {embed.dtype} and the model in {needed}. Run the model again, in the"
+            " precision that it has now."
+        )
 
 
 def norm_scale(cache: ActivationCache, norm: Norm | None) -> Float[Tensor, "batch pos 1"]:

@@ -6,6 +6,8 @@ measured each time: see :func:`keep`.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -56,8 +58,7 @@ def prune(
         "min_share": min_share,
         "max_edges": max_edges,
     }
-    settings = {name: value for name, value in settings.items() if value is not None}
-    check_settings(settings)
+    settings = checked_settings({name: value for name, value in settings.items() if value is not None})
     kept = np.ones(len(graph.edge_weight), dtype=bool)
     if node_influence is not None or edge_influence is not None:
         kept = _influential(graph, node_influence, edge_influence)
@@ -73,8 +74,8 @@ def prune(
     return keep(graph, reached, kept, settings)
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse what :func:`prune` cannot do, for checking it before work starts.
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of :func:`prune` as plain numbers, which every file format can hold; for before work starts, too.
 
     Raises:
         InputError: No setting, or one that is out of range.
@@ -83,13 +84,20 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise InputError(
             "Give `max_edges`, `min_share`, `node_influence` or `edge_influence`; nothing says what to prune."
         )
-    if settings.get("max_edges", 1) < 1:
-        raise InputError(f"`max_edges` must be at least 1. Got {settings['max_edges']}.")
-    if not settings.get("min_share", 0) >= 0:
-        raise InputError(f"`min_share` must be at least 0. Got {settings['min_share']}.")
-    for name in ("node_influence", "edge_influence"):
-        if not 0 < settings.get(name, 1) <= 1:
-            raise InputError(f"`{name}` is a share, above 0 and at most 1. Got {settings[name]}.")
+    checked: dict[str, Any] = {}
+    for name, given in settings.items():
+        try:
+            number = checked[name] = operator.index(given) if name == "max_edges" else float(given)
+        except (TypeError, ValueError):
+            kind = "an integer" if name == "max_edges" else "a number"
+            raise InputError(f"`{name}` must be {kind}. Got {given!r}.") from None
+        if name == "max_edges" and number < 1:
+            raise InputError(f"`max_edges` must be at least 1. Got {given}.")
+        if name == "min_share" and not 0 <= number < math.inf:
+            raise InputError(f"`min_share` must be at least 0, and finite. Got {given}.")
+        if name in ("node_influence", "edge_influence") and not 0 < number <= 1:
+            raise InputError(f"`{name}` is a share, above 0 and at most 1. Got {given}.")
+    return checked
 
 
 def _influential(graph: AttributionGraph, of_nodes: float | None, of_edges: float | None) -> np.ndarray:
@@ -184,7 +192,7 @@ def _chosen(graph: AttributionGraph, selection: Selection) -> tuple[np.ndarray, 
             raise InputError(f"The graph has no nodes of kind {unknown[0]!r}. Its kinds are {', '.join(present)}.")
         chosen &= nodes["kind"].isin(settings["kinds"]).to_numpy()
     if layers is not None:
-        settings["layers"] = [layers] if isinstance(layers, int) else list(map(int, layers))
+        settings["layers"] = [int(layers)] if isinstance(layers, int | np.integer) else list(map(int, layers))
         if unknown_layers := [layer for layer in settings["layers"] if not -1 <= layer <= meta.n_layers]:
             raise InputError(
                 f"Layers go from 0 to {meta.n_layers - 1}; embeddings are at -1, the logit at {meta.n_layers}."

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from einops import einsum
@@ -111,12 +112,13 @@ def rank_components(
 
 
 def _table(scores: list[tuple[str, str, int, int, Tensor]]) -> pd.DataFrame:
-    n_pos = len(scores[0][-1])
+    # Before the first layer, where a target may read the stream, there is nothing to rank.
+    n_pos = len(scores[0][-1]) if scores else 0
     frame = pd.DataFrame(
         [(f"{name}@{pos}", kind, layer, head, pos) for name, kind, layer, head, _ in scores for pos in range(n_pos)],
         columns=["id", "kind", "layer", "head", "pos"],
     )
-    frame["score"] = torch.cat([score for *_, score in scores]).cpu().numpy()
+    frame["score"] = torch.cat([score for *_, score in scores]).cpu().numpy() if scores else np.empty(0)
     return frame.sort_values("score", ascending=False, kind="stable").reset_index(drop=True)
 
 

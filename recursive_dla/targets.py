@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import InputError
-from recursive_dla.inputs import norm_scale
+from recursive_dla.inputs import ensure_same_place, norm_scale
 from recursive_dla.linear import apply_norm, pull_back_norm
 from recursive_dla.tokens import token_ids, token_texts
 from recursive_dla.weights import ModelWeights, Norm, is_half
@@ -226,6 +226,7 @@ def _resolve(
     cache: ActivationCache, answers: Answers, wrong_answers: Answers | None, pos: Positions
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Token ids of right and wrong answers, ``[batch, token]``, and the position of each prompt."""
+    ensure_same_place(cache)
     batch, n_pos = cache.batched("embed").shape[:2]
     positions = resolve_positions(pos, batch, n_pos).to(cache.weights.device)
     right = _answer_ids(cache.model, answers, batch, "answers")

@@ -180,6 +180,15 @@ def test_the_cache_of_another_model_is_refused_by_its_sizes(of: str, model: str,
         check(as_cache(run(of).cache, tiny(model)))
 
 
+def test_a_model_converted_or_moved_since_is_named() -> None:
+    cache = run("gpt2", torch.float32).cache
+    with pytest.raises(CacheError, match=r"in torch\.float32 and the model in torch\.float64. Run the model again"):
+        break_down(cache, tiny("gpt2"), ANSWER)
+    elsewhere = as_cache(dict(cache), tiny("gpt2", torch.float32)).to("meta")
+    with pytest.raises(CacheError, match=r"The cache is on meta and the model on cpu. Move one: cache\.to\('cpu'\)"):
+        break_down(elsewhere, elsewhere.model, ANSWER)
+
+
 @pytest.mark.skipif(not LENS_3, reason="HookedTransformer is of TransformerLens 3")
 def test_a_bias_that_comes_behind_the_gate_is_noticed() -> None:
     model, _, _, cache = run("hooked-RMS-biased")

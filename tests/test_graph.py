@@ -342,13 +342,25 @@ def test_pruning_twice_keeps_what_was_cut_before() -> None:
     [
         ({}, "Give `max_edges`, `min_share`, `node_influence` or"),
         ({"max_edges": 0}, "`max_edges` must be at least 1. Got 0"),
-        ({"min_share": -0.1}, "`min_share` must be at least 0. Got -0.1"),
-        ({"min_share": float("nan")}, "`min_share` must be at least 0. Got nan"),
+        ({"min_share": -0.1}, "`min_share` must be at least 0, and finite. Got -0.1"),
+        ({"min_share": float("nan")}, "`min_share` must be at least 0, and finite. Got nan"),
+        ({"min_share": float("inf")}, "`min_share` must be at least 0, and finite. Got inf"),
+        ({"min_share": "much"}, "`min_share` must be a number. Got 'much'"),
+        ({"max_edges": 10.5}, "`max_edges` must be an integer. Got 10.5"),
     ],
 )
-def test_pruning_to_nothing_is_refused(settings_: dict[str, Any], message: str) -> None:
+def test_pruning_to_nothing_is_refused(types_unchecked: None, settings_: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         graph_once("gpt2").prune(**settings_)
+
+
+def test_numpys_numbers_are_settings_like_others(types_unchecked: None, tmp_path: Path) -> None:
+    settings_ = {"max_edges": np.int64(50), "min_share": np.float32(0.25), "edge_influence": np.float64(0.875)}
+    found = graph_once("gpt2").prune(**settings_).select(layers=np.int64(1))
+    wanted = graph_once("gpt2").prune(max_edges=50, min_share=0.25, edge_influence=0.875).select(layers=1)
+    loaded = AttributionGraph.load(found.save(tmp_path / "graph.json"))
+    assert loaded.metadata.pruning == wanted.metadata.pruning
+    assert loaded.edges.equals(wanted.edges)
 
 
 # --- what goes in, what comes out ------------------------------------------------------------------------------------

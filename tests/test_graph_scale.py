@@ -17,6 +17,7 @@ from recursive_dla.collecting import Edges, Strongest
 from recursive_dla.components import head_components
 from recursive_dla.errors import InputError
 from recursive_dla.provenance import GraphTarget
+from recursive_dla.targets import direction_target
 from recursive_dla.values import ValueSpace
 from recursive_dla.writers import component_outputs
 
@@ -151,7 +152,7 @@ def test_one_answer_for_all_prompts() -> None:
         ({"answers": [5, 7]}, r"`answers` must have one answer for each of 3 prompts. Got 2"),
         ({"answers": 5, "wrong_answers": [1]}, r"`wrong_answers` must have one answer for each of 3 prompts. Got 1"),
         ({"answers": 5, "max_edges": 0}, r"`max_edges` must be at least 1. Got 0"),
-        ({"answers": 5, "min_share": -0.1}, r"`min_share` must be at least 0. Got -0.1"),
+        ({"answers": 5, "min_share": -0.1}, r"`min_share` must be at least 0, and finite. Got -0.1"),
         ({"answers": 5, "rule": "lrp"}, "Unknown rule 'lrp'"),
         (
             {"answers": 5, "memory_budget": 2**20},
@@ -168,6 +169,32 @@ def test_what_cannot_be_done_is_refused_first(options: dict[str, Any], message: 
     model, _, _, cache = run("gpt2", prompts=3)
     with pytest.raises(InputError, match=message):
         attribution_graphs(cache, model, **options)
+
+
+def test_more_edges_than_there_are_can_be_asked_for() -> None:
+    model, _, _, cache = run("gpt2")
+    found = attribution_graph(cache, model, ANSWER, max_edges=10**9)
+    assert_same(found, attribution_graph(cache, model, ANSWER).prune(max_edges=10**9))
+
+
+def test_a_share_that_lets_too_many_edges_through_is_refused_before_memory_is_full() -> None:
+    model = tiny("gpt2")
+    cache = run_on(model, random_tokens(2, LONG)).cache
+    options: dict[str, Any] = {"memory_budget": 2**20 + 2**18}
+    with pytest.raises(InputError, match=r"More than [0-9,]+ edges have `min_share` .* Raise `min_share`, give"):
+        attribution_graphs(cache, model, ANSWER, min_share=0.0, **options)
+    assert all(len(graph.edge_weight) for graph in attribution_graphs(cache, model, ANSWER, min_share=0.1, **options))
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25], ids=str)
+def test_numbers_whose_squares_leave_float32_lose_no_edge(scale: float) -> None:
+    model, _, _, cache = run("gpt2", torch.float32)
+    direction = torch.randn(10, generator=torch.Generator().manual_seed(0))
+    targets = [direction_target(as_cache(cache, model), direction * size) for size in (1, scale)]
+    for limits in ({}, {"max_edges": 37}):
+        wanted, found = (attribution_graph(cache, model, target, **limits) for target in targets)
+        rescaled = replace(found, edge_weight=found.edge_weight / scale)
+        assert edges(rescaled) == pytest.approx(edges(wanted), rel=1e-3, abs=1e-4)
 
 
 def test_of_equal_edges_the_earlier_are_kept() -> None:

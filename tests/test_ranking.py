@@ -12,6 +12,7 @@ from torch import Tensor
 from recursive_dla import InputError, UnsupportedModelError, attribution_graph
 from recursive_dla.cache import as_cache
 from recursive_dla.ranking import PathWeights, _through_scores, rank_components
+from recursive_dla.targets import direction_target
 
 VALUES_ONLY = PathWeights(value=1.0, query=0.0, key=0.0)
 
@@ -86,6 +87,15 @@ def test_scores_that_cannot_be_followed_are_refused_unless_they_are_not_looked_a
     with pytest.raises(UnsupportedModelError, match="attention scores of gpt2 cannot be made again"):
         rank_components(cached, model, 5)
     assert len(rank_components(cached, model, 5, weights=VALUES_ONLY))
+
+
+def test_nothing_is_ranked_before_the_first_layer() -> None:
+    model, _, _, activations = run("gpt2")
+    cache = as_cache(activations, model)
+    direction = torch.ones(cache.weights.d_model, dtype=torch.float64)
+    first, none = (rank_components(cache, model, direction_target(cache, direction, layer=layer)) for layer in (1, 0))
+    assert len(none) == 0 < len(first)
+    assert none.columns.tolist() == first.columns.tolist()
 
 
 def test_one_prompt_and_one_answer_at_a_time() -> None:

@@ -84,7 +84,7 @@ def trace(
     what each takes from which component at which token, and how exactly it all adds up.
     """
     from recursive_dla.export import check_writable
-    from recursive_dla.pruning import check_settings
+    from recursive_dla.pruning import checked_settings
 
     paths = out or []
     written = [file for path in paths for file in check_writable(path).files(path)]
@@ -94,7 +94,7 @@ def trace(
     if paths and not pruning:
         pruning = {"max_edges": DEFAULT_MAX_EDGES}
     if pruning:
-        check_settings(pruning)
+        checked_settings(pruning)
     with stdout_for_the_answer():
         ran = run_model(prompt, answer, wrong, model=model, pos=pos, dtype=dtype, device=device)
         report, graph = _trace(ran, answer, wrong, pos, top, rule.value, check, max_edges or 0)
