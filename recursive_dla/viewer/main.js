@@ -52,8 +52,9 @@ class Explorer {
     if (view.shown !== known.shown || view.layout !== known.layout || view.groups !== known.groups) {
       this.stage.request("items", "edges");
     }
-    this.masthead.render(view);
+    // First, since it asks where it is scrolled: the page is still laid out.
     this.panel.render(view);
+    this.masthead.render(view);
     this.pins.render(view);
     this.search.render(view);
     this.filters.render(view);
