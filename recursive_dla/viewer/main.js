@@ -51,6 +51,8 @@ class Explorer {
     this.stage.request("overlay", "ground");
     if (view.shown !== known.shown || view.layout !== known.layout || view.groups !== known.groups) {
       this.stage.request("items", "edges");
+      // What it tells of may be gone.
+      hideTip();
     }
     // First, since it asks where it is scrolled: the page is still laid out.
     this.panel.render(view);
