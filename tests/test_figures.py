@@ -34,6 +34,7 @@ from recursive_dla.figures import (
     sankey_figure,
     sankey_frame,
 )
+from recursive_dla.figures.places import edge_curves, node_places
 from recursive_dla.figures.style import THEMES, token_axis
 from recursive_dla.labels import token_labels, visible
 from recursive_dla.provenance import Token
@@ -154,12 +155,50 @@ def test_the_graph_figure_draws_every_edge_once_with_its_sign(dtype: torch.dtype
     pruned = graph(dtype).prune(max_edges=31)
     drawn = {line.line.color: 0 for line in lines}
     for line in lines:
-        drawn[line.line.color] += len(line.x) // 3
+        drawn[line.line.color] += np.isnan(np.asarray(line.x, dtype=float)).sum()
     assert drawn[THEMES["light"].raises] == (pruned.edge_weight >= 0).sum()
     assert drawn[THEMES["light"].lowers] == (pruned.edge_weight < 0).sum()
     assert len(names.text) == len(pruned.edge_weight)
     assert len(nodes.text) == len(pruned.nodes)
     assert graph().figure(max_edges=31, theme="light").to_json() == graph_figure(graph(), max_edges=31).to_json()
+
+
+@pytest.mark.parametrize("column", [13.0, 66.0])
+def test_no_node_of_the_graph_figure_lies_on_another(column: float) -> None:
+    places = node_places(graph(), column)
+    apart = np.hypot(*(at[:, None] - at for at in (places.x, places.y)))
+    least = (places.size[:, None] + places.size) / 2
+    assert (apart >= least)[~np.eye(len(least), dtype=bool)].all()
+    # Each stays in its own token's column and its own layer's row.
+    pos, row = graph().nodes["pos"].to_numpy(), graph().nodes["layer"].to_numpy() + 1
+    for at, place, middles, whole in (
+        (places.x, pos, places.columns, places.width),
+        (places.y, row, places.rows, places.height),
+    ):
+        low, high = at - places.size / 2, at + places.size / 2
+        assert low.min() >= 0
+        assert high.max() <= whole
+        for middle in middles[1:]:
+            left = place < middles.tolist().index(middle)
+            assert not left.any() or left.all() or high[left].max() <= low[~left].min()
+    assert (np.diff(places.columns) >= column).all()
+
+
+def test_edges_of_the_graph_figure_run_upwards_from_source_to_target() -> None:
+    places = node_places(graph(), 40.0)
+    x, y = edge_curves(graph(), places)
+    for along, at in ((x, places.x), (y, places.y)):
+        np.testing.assert_allclose(along[:, 0], at[graph().edge_source])
+        np.testing.assert_allclose(along[:, -1], at[graph().edge_target])
+    assert (np.diff(y) > 0).all()
+    # Within a column they pass the nodes between on the right; far apart they turn half way.
+    aside = x[:, x.shape[1] // 2] - (x[:, 0] + x[:, -1]) / 2
+    width, height = np.abs(x[:, -1] - x[:, 0]), y[:, -1] - y[:, 0]
+    upright, far = width < 0.1 * height, width > 0.5 * height
+    assert upright.any()
+    assert (aside[upright] > 1).all()
+    assert far.any()
+    assert np.abs(aside[far]).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", [*TWO_MODELS, *available("gemma2")])

@@ -109,11 +109,13 @@ def test_a_silent_connection_blocks_no_one(server: PageServer) -> None:
         assert ask(server.server_port)[0] == 200
 
 
-def test_a_json_graph_becomes_the_page_that_save_writes(tmp_path: Path) -> None:
+def test_a_graph_of_any_format_becomes_the_page_that_save_writes(tmp_path: Path) -> None:
     page = graph().save(tmp_path / "graph.html").read_bytes()
     assert page_of(graph().save(tmp_path / "graph.json")) == page
     assert page_of(tmp_path / "graph.html") == page
     assert page_of(graph().save(tmp_path / "LOUD.JSON")) == page
+    for format in ("json.gz", "graphml", "csv", "node-link.json"):
+        assert page_of(graph().save(tmp_path / f"again.{format}")) == page
 
 
 def test_what_holds_no_graph_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recursive_dla.export.document import (
     NODE_COLUMNS,
     edge_columns,
@@ -25,8 +23,8 @@ from recursive_dla.labels import token_label
 if TYPE_CHECKING:
     import networkx as nx
 
-# Of GEXF: how far apart tokens and layers are, and the largest node.
-_STEP, _LARGEST = 100.0, 40.0
+# Of GEXF: the width of a token's column.
+_COLUMN = 66.0
 
 
 def _digraph(graph: AttributionGraph) -> nx.DiGraph:
@@ -109,17 +107,15 @@ def write_gexf(graph: AttributionGraph, path: Path) -> None:
     """With the places and colours of the figure; ``weight`` is without sign, since it is a thickness there."""
     import networkx as nx
 
-    from recursive_dla.figures.network import node_places
+    from recursive_dla.figures.places import node_places
     from recursive_dla.figures.style import THEMES
 
     digraph, colors = _digraph(graph), THEMES["light"]
-    x, y = node_places(graph)
-    size = np.abs(graph.nodes["attribution"].to_numpy(dtype=np.float64))
-    size = 4 + _LARGEST * np.sqrt(size / max(size.max(initial=0), 1e-12))
+    places = node_places(graph, _COLUMN)
     for row, (_, attributes) in enumerate(digraph.nodes(data=True)):
         attributes["viz"] = {
-            "position": {"x": float(_STEP * x[row]), "y": float(_STEP * y[row]), "z": 0.0},
-            "size": float(size[row]),
+            "position": {"x": float(places.x[row]), "y": float(places.y[row]), "z": 0.0},
+            "size": float(places.size[row]),
             "color": _rgb(colors.raises if attributes["attribution"] >= 0 else colors.lowers),
         }
     for *_, attributes in digraph.edges(data=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from recursive_dla.figures.places import Places, edge_curves, node_places
 from recursive_dla.figures.style import Theme, ThemeName, escape, layout, signed, theme_named, token_axis, unit_of
 from recursive_dla.labels import token_label
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Width and opacity classes of edges: plotly draws one trace per style, so there are few.
 _EDGE_CLASSES = ((0.5, 4.0, 0.9), (0.2, 2.4, 0.7), (0.08, 1.4, 0.5), (0.0, 0.7, 0.35))
+# Pixels around the nodes: the strongest are wider than their row is high where it ends.
+_PADDING = 12
 
 
 def graph_frame(graph: AttributionGraph, *, max_edges: int = 150) -> pd.DataFrame:
@@ -79,16 +82,17 @@ def graph_figure(graph: AttributionGraph, *, max_edges: int = 150, theme: ThemeN
     graph = graph.prune(max_edges=max_edges)
     meta, nodes = graph.metadata, graph.nodes
     unit = unit_of(meta.target.answer)
-    x, y = node_places(graph)
+    axis = token_axis([token.text for token in meta.tokens])
+    places = node_places(graph, axis.length / len(meta.tokens))
+    x, y = edge_curves(graph, places)
     figure = go.Figure([*_edge_traces(graph, x, y, colors), _edge_names(graph, x, y, unit)])
-    size = np.abs(nodes["attribution"].to_numpy(dtype=float))
     figure.add_trace(
         go.Scatter(
-            x=x,
-            y=y,
+            x=places.x,
+            y=places.y,
             mode="markers",
             marker={
-                "size": 6 + 20 * np.sqrt(size / max(size.max(initial=0), 1e-12)),
+                "size": places.size,
                 "color": np.where(nodes["attribution"] >= 0, colors.raises, colors.lowers),
                 "line": {"color": colors.paper, "width": 1},
                 "opacity": 1,
@@ -103,17 +107,21 @@ def graph_figure(graph: AttributionGraph, *, max_edges: int = 150, theme: ThemeN
             showlegend=False,
         )
     )
-    axis = token_axis([token.text for token in meta.tokens])
+    margin = {"l": 90, "r": 40, "t": 80, "b": axis.room}
     figure.update_layout(
         layout(
             f"{meta.target.label}: {signed(meta.value)}{unit}",
             f"{meta.model}; the {len(graph.edge_weight)} strongest edges; blue raises, red lowers",
             colors,
-            width=max(axis.length, 800) + 130,
-            height=700 + axis.room,
-            margin={"l": 90, "r": 40, "t": 80, "b": axis.room},
-            xaxis=axis.settings,
-            yaxis=_layer_axis(graph, colors),
+            width=places.width + 2 * _PADDING + margin["l"] + margin["r"],
+            height=places.height + 2 * _PADDING + margin["t"] + margin["b"],
+            margin=margin,
+            xaxis={
+                **axis.settings,
+                "tickvals": places.columns[axis.settings["tickvals"]],
+                "range": [-_PADDING, places.width + _PADDING],
+            },
+            yaxis=_layer_axis(graph, places, colors),
             hovermode="closest",
         )
     )
@@ -126,32 +134,20 @@ def node_tokens(graph: AttributionGraph) -> list[str]:
     return [token_label(pos, texts[pos], 120) for pos in graph.nodes["pos"]]
 
 
-def _layer_axis(graph: AttributionGraph, theme: Theme) -> dict[str, object]:
+def _layer_axis(graph: AttributionGraph, places: Places, theme: Theme) -> dict[str, object]:
     n_layers = graph.metadata.n_layers
     used = sorted({layer for layer in graph.nodes["layer"] if 0 <= layer < n_layers})
-    step = max(1, int(np.ceil(len(used) / 32)))
-    shown = [-1, *used[::step], n_layers]
+    shown = [-1, *used, n_layers]
     top = graph.nodes.loc[graph.nodes["kind"] == "logit", "id"]
     names = {-1: "embedding", n_layers: top.iloc[0].split("@")[0] if len(top) else ""}
     return {
-        "tickvals": shown,
+        "tickvals": [places.rows[layer + 1] for layer in shown],
         "ticktext": [names.get(layer, f"L{layer}") for layer in shown],
-        "range": [-1.8, n_layers + 0.8],
+        "range": [-_PADDING, places.height + _PADDING],
         "zeroline": False,
         "gridcolor": theme.faint + "22",
         "tickfont": {"size": 11},
     }
-
-
-def node_places(graph: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Where nodes go: their token and layer, those that share both side by side in order."""
-    nodes = graph.nodes
-    # Within a layer's row: attention and its biases low, the MLP above.
-    y = nodes["layer"] + np.select([nodes["kind"] == "mlp", nodes["kind"] == "head"], [0.25, -0.15], 0.0)
-    cell = nodes.groupby(["pos", y])["id"]
-    index, count = cell.cumcount(), cell.transform("size")
-    spread = np.minimum(0.14, 0.8 / count)
-    return (nodes["pos"] + (index - (count - 1) / 2) * spread).to_numpy(dtype=float), y.to_numpy(dtype=float)
 
 
 def _edge_traces(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, theme: Theme) -> list[go.Scatter]:
@@ -163,12 +159,12 @@ def _edge_traces(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, theme: T
     for lower, width, opacity in _EDGE_CLASSES:
         for color, positive in ((theme.raises, True), (theme.lowers, False)):
             chosen = (strength >= lower) & (strength < upper) & ((graph.edge_weight >= 0) == positive)
-            source, target = graph.edge_source[chosen], graph.edge_target[chosen]
-            gap = np.full(len(source), np.nan)
+            # A gap after each, since a trace is one line.
+            ended = ((0, 0), (0, 1))
             traces.append(
                 go.Scatter(
-                    x=np.stack([x[source], x[target], gap], axis=1).flatten(),
-                    y=np.stack([y[source], y[target], gap], axis=1).flatten(),
+                    x=np.pad(x[chosen], ended, constant_values=np.nan).flatten(),
+                    y=np.pad(y[chosen], ended, constant_values=np.nan).flatten(),
                     mode="lines",
                     line={"color": color, "width": width},
                     opacity=opacity,
@@ -188,8 +184,8 @@ def _edge_names(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, unit: str
     source, target = graph.edge_source, graph.edge_target
     ids, tokens = graph.nodes["id"].to_numpy(), node_tokens(graph)
     return go.Scatter(
-        x=(x[source] + x[target]) / 2,
-        y=(y[source] + y[target]) / 2,
+        x=x[:, x.shape[1] // 2],
+        y=y[:, y.shape[1] // 2],
         mode="markers",
         marker={"size": 8, "opacity": 0},
         text=[

@@ -174,15 +174,21 @@ def _hover(tree: AttributionTree, frame: pd.DataFrame, unit: str) -> list[str]:
 
 
 def _connectors(depth: np.ndarray, parent: np.ndarray, color: str) -> go.Scatter:
-    """From below each parent down to its child's row, and across to it."""
+    """Down to each child's row, and across to it."""
     import plotly.graph_objects as go
 
     rows = np.arange(len(depth))[1:]
     left, right = depth[parent[1:]] * _INDENT, depth[1:] * _INDENT
+    # From the sibling above, so that no stretch is drawn twice and darker for it.
+    above: dict[int, int] = {}
+    start = []
+    for row, one in zip(rows.tolist(), parent[1:].tolist(), strict=True):
+        start.append(above.get(one, one))
+        above[one] = row
     gap = np.full(len(rows), np.nan)
     return go.Scatter(
         x=np.stack([left, left, right, gap], axis=1).flatten(),
-        y=np.stack([parent[1:], rows, rows, gap], axis=1).flatten(),
+        y=np.stack([start, rows, rows, gap], axis=1).flatten(),
         mode="lines",
         line={"color": color, "width": 1},
         opacity=0.6,

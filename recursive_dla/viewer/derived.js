@@ -7,11 +7,11 @@ class Derived {
     this.groups = remember((groups) => new Groups(graph, groups));
     this.settings = remember((share, rooted, hidden, layers, heads, tokens) =>
       ({ share, rooted, hidden, layers, heads, tokens }));
-    this.plain = remember((groups, settings) => new Shown(graph, groups, settings, []));
-    this.withPicked = remember((groups, settings, picked) =>
-      new Shown(graph, groups, settings, JSON.parse(picked)));
+    this.plain = remember((settings) => new Kept(graph, settings, []));
+    this.withPicked = remember((settings, picked) => new Kept(graph, settings, JSON.parse(picked)));
+    this.folded = remember((kept, groups) => new Shown(kept, groups));
     this.wide = remember(() => new Layout(graph, graph.nodes, false));
-    this.compact = remember((shown) => new Layout(graph, shown.nodes, true));
+    this.compact = remember((nodes) => new Layout(graph, nodes, true));
     this.positions = remember((layout, groups) => layout.withGroups(groups));
     this.found = remember((query) => index.find(query));
     this.focus = remember((selected, open, groups, shown) => {
@@ -26,7 +26,7 @@ class Derived {
     const { graph } = this;
     const groups = this.groups(state.groups);
     const shown = this.shown(state, groups);
-    const layout = state.compact ? this.compact(shown) : this.wide();
+    const layout = state.compact ? this.compact(shown.nodes) : this.wide();
     const { node, group } = state.selected ?? {};
     const selected = graph.byId.get(node) ?? groups.byKey.get(group) ?? null;
     return {
@@ -40,11 +40,12 @@ class Derived {
   shown(state, groups) {
     const { share, rooted, hidden, layers, heads, tokens, pins, selected } = state;
     const settings = this.settings(share, rooted, hidden, layers, heads, tokens);
-    const base = this.plain(groups, settings);
+    const base = this.plain(settings);
     // Most picks are of what is shown already and change nothing.
-    const picked = [...pins, ...(selected?.node !== undefined ? [selected.node] : [])]
+    const members = state.groups.flatMap((group) => group.members);
+    const picked = [...pins, ...members, ...(selected?.node !== undefined ? [selected.node] : [])]
       .filter((id) => !base.mask[this.graph.byId.get(id).index]);
-    return picked.length ? this.withPicked(groups, settings, JSON.stringify(picked)) : base;
+    return this.folded(picked.length ? this.withPicked(settings, JSON.stringify(picked)) : base, groups);
   }
 }
 

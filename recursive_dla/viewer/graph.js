@@ -39,6 +39,7 @@ class Graph {
       outputs: [],
     }));
     this.byId = new Map(this.nodes.map((node) => [node.id, node]));
+    this.byStrength = [...this.nodes].sort(byAttribution);
 
     // Strongest first: what the slider keeps is then always a leading part,
     // of this list and of every node's inputs and outputs.
@@ -48,7 +49,7 @@ class Graph {
         target: this.byId.get(edge.target),
         weight: edge.weight,
       }))
-      .sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
+      .sort(byWeight);
     this.strengthUpTo = new Float64Array(this.edges.length + 1);
     this.edges.forEach((edge, index) => {
       edge.index = index;
@@ -129,6 +130,16 @@ class Graph {
     }
     return marks;
   }
+}
+
+// Orders of nodes and of edges, the strongest first.
+
+function byAttribution(a, b) {
+  return Math.abs(b.attribution) - Math.abs(a.attribution);
+}
+
+function byWeight(a, b) {
+  return Math.abs(b.weight) - Math.abs(a.weight);
 }
 
 function strongest(things, property) {

@@ -64,7 +64,7 @@ function summed(members, direction, end, inside, build) {
   }
   return [...totals]
     .map(([other, weight]) => build(other, weight))
-    .sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
+    .sort(byWeight);
 }
 
 /** Whether an item is a group of pins, rather than a node; a document may have nodes of kind "group" too. */

@@ -51,9 +51,12 @@ class Explorer {
     this.stage.request("overlay", "ground");
     if (view.shown !== known.shown || view.layout !== known.layout || view.groups !== known.groups) {
       this.stage.request("items", "edges");
+      // What it tells of may be gone.
+      hideTip();
     }
-    this.masthead.render(view);
+    // First, since it asks where it is scrolled: the page is still laid out.
     this.panel.render(view);
+    this.masthead.render(view);
     this.pins.render(view);
     this.search.render(view);
     this.filters.render(view);

@@ -18,9 +18,10 @@ class Panel {
   render({ state, shown, selected }) {
     const subject = itemKey(selected);
     const focus = this.focusKey();
-    const scrolled = subject === this.subject ? this.element.scrollTop : 0;
+    const scrolled = this.element.scrollTop;
     this.element.replaceChildren(...(selected ? this.details(selected, state) : this.overview(shown)));
-    this.element.scrollTop = scrolled;
+    // Setting it lays out the page at once, so not without need.
+    if (scrolled) this.element.scrollTop = subject === this.subject ? scrolled : 0;
     if (focus !== null) this.focusOn(subject === this.subject ? focus : null);
     this.subject = subject;
   }
@@ -138,7 +139,7 @@ class Panel {
   mergedSection(item) {
     if (!item.merged.length) return [];
     const { graph } = this.explorer;
-    const byStrength = [...item.merged].sort((a, b) => Math.abs(b.attribution) - Math.abs(a.attribution));
+    const byStrength = [...item.merged].sort(byAttribution);
     const most = Math.abs(byStrength[0].attribution);
     return [
       sectionTitle("Members", "their attributions, before they were merged"),

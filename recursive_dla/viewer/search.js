@@ -5,14 +5,12 @@ const FOUND_LIMIT = 40;
 /** The nodes that every word of the query matches, strongest first. */
 class Index {
   constructor(graph) {
-    this.entries = graph.nodes
-      .map((node) => ({
-        node,
-        text: [
-          node.id, node.component, kindName(node.kind), graph.tokens[node.pos] ?? "", graph.token(node.pos),
-        ].join("\n").toLowerCase(),
-      }))
-      .sort((a, b) => Math.abs(b.node.attribution) - Math.abs(a.node.attribution));
+    this.entries = graph.byStrength.map((node) => ({
+      node,
+      text: [
+        node.id, node.component, kindName(node.kind), graph.tokens[node.pos] ?? "", graph.token(node.pos),
+      ].join("\n").toLowerCase(),
+    }));
   }
 
   find(query) {

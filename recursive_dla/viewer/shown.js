@@ -1,8 +1,9 @@
 // What the slider and the filters leave to be drawn.
 
-class Shown {
+/** The nodes and edges left, none of them folded into a group yet. */
+class Kept {
   /** `picked` lists the ids of nodes that stay in sight whatever else is hidden. */
-  constructor(graph, groups, { share, rooted, hidden, layers, heads, tokens }, picked) {
+  constructor(graph, { share, rooted, hidden, layers, heads, tokens }, picked) {
     const keptCount = graph.countHolding(share);
     this.threshold = keptCount ? Math.abs(graph.edges[keptCount - 1].weight) : 0;
     const leading = graph.leadingToRoot(keptCount);
@@ -12,30 +13,38 @@ class Shown {
     this.mask = new Uint8Array(graph.nodes.length);
     for (const node of graph.nodes) {
       const alive = rooted ? leading[node.index] : touches(node, keptCount);
-      if ((alive && passes(node)) || always.has(node.id) || groups.owners[node.index]) {
-        this.mask[node.index] = 1;
-      }
+      if ((alive && passes(node)) || always.has(node.id)) this.mask[node.index] = 1;
     }
 
-    const edges = [];
+    this.edges = [];
     this.leadingEdges = 0;
     for (let i = 0; i < keptCount; i++) {
       const edge = graph.edges[i];
       if (!this.mask[edge.source.index] || !this.mask[edge.target.index]) continue;
       // Without its target on the way to a root an edge leads nowhere.
       if (rooted && !leading[edge.target.index]) continue;
-      edges.push(edge);
+      this.edges.push(edge);
       this.leadingEdges += leading[edge.target.index];
     }
-    this.nodes = graph.nodes.filter((node) => this.mask[node.index]);
+    this.nodes = graph.byStrength.filter((node) => this.mask[node.index]);
     this.leadingNodes = this.nodes.reduce((count, node) => count + leading[node.index], 0);
-    this.edgeCount = edges.length;
+  }
+}
 
-    this.edges = groups.folded.length ? foldEdges(edges, groups) : edges;
-    this.items = [
-      ...this.nodes.filter((node) => groups.standIn(node) === node),
-      ...groups.folded,
-    ].sort((a, b) => Math.abs(b.attribution) - Math.abs(a.attribution));
+/** What is kept, with the folded groups in place of their members. */
+class Shown {
+  constructor(kept, groups) {
+    const { threshold, mask, nodes, leadingEdges, leadingNodes } = kept;
+    Object.assign(this, { threshold, mask, nodes, leadingEdges, leadingNodes });
+    this.edgeCount = kept.edges.length;
+    if (groups.folded.length) {
+      const alone = nodes.filter((node) => groups.standIn(node) === node);
+      this.items = merge(alone, [...groups.folded].sort(byAttribution), byAttribution);
+      this.edges = foldEdges(kept.edges, groups);
+    } else {
+      this.items = nodes;
+      this.edges = kept.edges;
+    }
     this.heaviest = this.edges.length ? Math.abs(this.edges[0].weight) : 0;
   }
 }
@@ -58,34 +67,36 @@ function touches(node, keptCount) {
 
 /** Edges between what stands for their ends, summed where those coincide. */
 function foldEdges(edges, groups) {
-  const result = [];
+  const inGroup = new Uint8Array(groups.owners.length);
+  for (const group of groups.folded) for (const { index } of group.members) inGroup[index] = 1;
+  const moves = (edge) => inGroup[edge.source.index] || inGroup[edge.target.index];
+
   const totals = new Map();
-  for (const edge of edges) {
+  for (const edge of edges.filter(moves)) {
     const source = groups.standIn(edge.source);
     const target = groups.standIn(edge.target);
-    if (source === edge.source && target === edge.target) {
-      result.push(edge);
-    } else if (source !== target) {
-      const key = `${source.index}>${target.index}`;
-      const total = totals.get(key);
-      if (total) total.weight += edge.weight;
-      else totals.set(key, { source, target, weight: edge.weight });
+    if (source === target) continue;
+    const key = `${source.index}>${target.index}`;
+    const total = totals.get(key);
+    if (total) total.weight += edge.weight;
+    else totals.set(key, { source, target, weight: edge.weight });
+  }
+  return merge(edges.filter((edge) => !moves(edge)), [...totals.values()].sort(byWeight), byWeight);
+}
+
+/** Two lists in the same order as one; of equal things those of `many` come first. */
+function merge(many, few, compare) {
+  const parts = [];
+  let start = 0;
+  for (const thing of few) {
+    let end = many.length;
+    for (let low = start; low < end;) {
+      const middle = (low + end) >> 1;
+      if (compare(thing, many[middle]) < 0) end = middle;
+      else low = middle + 1;
     }
+    parts.push(many.slice(start, end), thing);
+    start = end;
   }
-  return merge(result, [...totals.values()].sort(byStrength));
-}
-
-function byStrength(a, b) {
-  return Math.abs(b.weight) - Math.abs(a.weight);
-}
-
-/** Two lists in the order of strength as one. */
-function merge(many, few) {
-  const result = [];
-  let next = 0;
-  for (const edge of many) {
-    while (next < few.length && byStrength(few[next], edge) < 0) result.push(few[next++]);
-    result.push(edge);
-  }
-  return result.concat(few.slice(next));
+  return [].concat(...parts, many.slice(start));
 }

@@ -35,7 +35,11 @@ def test_pins_are_listed_shown_and_dropped(explore):
 
 def test_a_group_is_one_node_with_summed_edges(explore):
     explorer = explore(tiny.graph(), f"#pins={','.join(PINS)}")
+    explorer.page.mouse.move(*explorer.place(PINS[0]))
+    assert explorer.page.locator("#tip").is_visible()
     explorer.press("g")
+    # It told of a node that is now part of the group.
+    assert not explorer.page.locator("#tip").is_visible()
     explorer.page.keyboard.type("end of the line")
     explorer.press("Enter")
     assert explorer.state["pins"] == []
