@@ -249,7 +249,8 @@ def _block_bytes(cache: ActivationCache, target: Target, components: Components,
     """
     n_prompts, n_pos = len(target.pos), cone(target)
     size = cache.batched("embed").element_size()
-    outputs = n_prompts * n_pos * len(components) * cache.weights.d_model * size
+    # What components wrote, and the streams that their destinations read.
+    outputs = n_prompts * n_pos * (len(components) + 2 * cache.weights.n_layers + 1) * cache.weights.d_model * size
     n_edges = complete_edges(components, n_pos)
     # While it is put together, a graph has its weights twice, and the rows of both ends.
     kept = n_prompts * (2 * size + 8)
@@ -266,7 +267,8 @@ def _block_bytes(cache: ActivationCache, target: Target, components: Components,
             f"{what} needs about {(outputs + kept) / 2**20:,.0f} MiB beside the cache, and the memory budget is"
             f" {limits.memory_budget / 2**20:,.0f} MiB. {remedy} raise `memory_budget`."
         )
-    return min(left // 2, 2**26)
+    # To find what a block is worth keeping takes several times its size.
+    return min(left // 16, 2**26)
 
 
 def complete_edges(components: Components, n_pos: int) -> int:

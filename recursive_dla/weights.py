@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
@@ -259,9 +260,16 @@ def in_float32(weights: Any) -> Any:
         return weights.float()
     if isinstance(weights, tuple):
         return tuple(map(in_float32, weights))
+    if isinstance(weights, OnDemand):
+        names = [field.name for field in fields(weights)]  # type: ignore[arg-type]
+        return type(weights).on_demand(**{name: partial(_part_in_float32, weights, name) for name in names})
     if is_dataclass(weights) and not isinstance(weights, type):
         return replace(weights, **{field.name: in_float32(getattr(weights, field.name)) for field in fields(weights)})
     return weights
+
+
+def _part_in_float32(weights: Any, name: str) -> Any:
+    return in_float32(getattr(weights, name))
 
 
 class _InFloat32(Sequence[Layer]):

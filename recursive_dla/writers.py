@@ -31,23 +31,22 @@ def component_outputs(
         embed.new_empty((*embed.shape[:2], len(components), embed.shape[2])),
         "b pos src_comp d_model -> src_comp b pos d_model",
     )
+    layers = cache.weights.layers
     for place, component in enumerate(components.all):
-        layer = component.layer
+        kind, layer = component.kind, component.layer
         if layer < 0:
-            stack[place] = cache.batched(component.kind)[:, here]
-            continue
-        attention = cache.weights.layers[layer].attention
-        if component.kind == "head":
-            # One product fills the rows of all heads of a layer.
-            if component.head == 0:
-                out_scale = norm_scale(cache, attention.out_norm)[:, here]
-                stack[place : place + len(attention.W_O)] = head_results(
-                    cache.batched("z", layer)[:, here], attention, out_scale
-                )
-        elif component.kind == "bias":
+            stack[place] = cache.batched(kind)[:, here]
+        elif kind in ("mlp", "attn"):
+            stack[place] = cache.batched(f"{kind}_out", layer)[:, here]
+        elif kind == "bias":
+            attention = layers[layer].attention
             assert attention.b_O is not None  # it is a component only where there is one
             out_scale = norm_scale(cache, attention.out_norm)[:, here]
             stack[place] = apply_norm(attention.b_O, attention.out_norm, out_scale)
-        else:
-            stack[place] = cache.batched(f"{component.kind}_out", layer)[:, here]
+        elif component.head == 0:
+            # One product fills the rows of all heads of a layer.
+            attention = layers[layer].attention
+            out_scale = norm_scale(cache, attention.out_norm)[:, here]
+            results = head_results(cache.batched("z", layer)[:, here], attention, out_scale)
+            stack[place : place + len(results)] = results
     return stack
