@@ -132,8 +132,8 @@ class Sources:
         chosen = (bound > floor).any(-1).nonzero()[:, 0]
         if not len(chosen):
             return
-        product = self._product(rows.vectors[chosen], columns)
-        weighting = rows.weighting[chosen, keys.start : keys.stop].mT
+        product = self._product(rows.vectors.index_select(0, chosen), columns)
+        weighting = rows.weighting[:, keys.start : keys.stop].index_select(0, chosen).mT
         if floor > 0:
             smallest, largest = product.aminmax(dim=-1)
             found = torch.maximum(-smallest, largest) * weighting.abs() > floor
@@ -141,9 +141,9 @@ class Sources:
             found = weighting != 0
         places = found.flatten().nonzero()[:, 0]
         weight = product.flatten(0, 1).index_select(0, places)
-        weight *= weighting.flatten()[places, None]
+        weight *= weighting.flatten().index_select(0, places)[:, None]
         key, row = places // len(chosen), places % len(chosen)
-        yield Fans(rows.dest[chosen[row]], keys.start + key, weight)
+        yield Fans(rows.dest.index_select(0, chosen.index_select(0, row)), keys.start + key, weight)
 
     def _product(
         self, rows: Float[Tensor, "row d"], columns: Float[Tensor, "key src_comp d"]
