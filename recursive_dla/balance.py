@@ -23,12 +23,11 @@ class Balance:
     """
 
     def __init__(self, components: Components, outputs: Float[Tensor, "batch pos src_comp d_model"]) -> None:
-        written = torch.zeros_like(outputs[:, :, 0])
-        self._streams, done = {}, 0
-        for count in sorted({*components.before_attention, *components.before_mlp, len(components)}):
-            # From the first components on: taking the last ones away again would leave their rounding behind.
-            written = written + outputs[:, :, done:count].sum(2)
-            self._streams[count], done = written, count
+        counts = sorted({*components.before_attention, *components.before_mlp, len(components)})
+        # One product instead of a sum for each point of the stream.
+        written = torch.arange(len(components)) < torch.tensor(counts)[:, None]
+        streams = einsum(written.to(outputs), outputs, "point src_comp, b pos src_comp d_model -> point b pos d_model")
+        self._streams = dict(zip(counts, streams, strict=True))
         self._worst = self._largest = outputs.new_zeros(len(outputs))
 
     def add(self, swept: Swept) -> None:

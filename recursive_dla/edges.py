@@ -161,7 +161,7 @@ class Sources:
         row_bytes = self.outputs.element_size() * n_sources * n_rows
         most = max(1, self._block_bytes // max(1, row_bytes))
         # An even number of products shares out evenly between threads.
-        size = min(most, 2 * max(2, -(-self.n_pos // 32)))
+        size = min(most, 2 * max(4, -(-self.n_pos // 32)))
         return [range(start, min(start + size, self.n_pos)) for start in range(0, self.n_pos, size)]
 
 
