@@ -35,11 +35,15 @@ def test_a_notebook_is_small_and_was_run_in_order(path: Path) -> None:
 
 def _text(cell: Any) -> str:
     """What the cell printed, and the text of what it shows apart from figures."""
-    parts = [output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout"]
-    parts += [
-        output.data.get("text/plain", "")
-        for output in cell.outputs
-        if output.output_type != "stream" and not _is_figure(output)
+    # One print may arrive in several pieces, cut anywhere.
+    printed = [output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout"]
+    parts = [
+        "".join(printed),
+        *(
+            output.data.get("text/plain", "")
+            for output in cell.outputs
+            if output.output_type != "stream" and not _is_figure(output)
+        ),
     ]
     return "\n".join(parts)
 
