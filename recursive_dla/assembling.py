@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,8 +14,11 @@ from recursive_dla.collecting import Collector, Edges
 from recursive_dla.components import Component, Components
 from recursive_dla.edges import Sources
 from recursive_dla.graph import LEAF_KINDS, AttributionGraph, GraphMetadata
-from recursive_dla.recursion import Leaves, Swept
+from recursive_dla.products import Fans
+from recursive_dla.recursion import Leaves, OwnPosition, Swept
 
+# So many MLPs share one reading of what was written before them.
+_TOGETHER = 8
 
 class _Group(NamedTuple):
     """One component, or one constant of a layer, at every position."""
@@ -41,19 +45,34 @@ class Assembly:
         self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
         self._constants: dict[str, int] = {}
         self._attribution: dict[int, np.ndarray] = {}
+        self._waiting: list[Swept] = []
 
     def add(self, part: Swept | Leaves, prompt: int, sources: Sources) -> None:
-        """Take one part of the sweep."""
+        """Take one part of the sweep; the leaves are its last."""
         if isinstance(part, Leaves):
+            self._add_waiting(prompt, sources)
             for place, attribution in part.attribution.items():
                 self._attribution[place] = _numpy(attribution[prompt])
             return
         for offset, attribution in enumerate(_numpy(part.attribution[prompt])):
             self._attribution[part.first + offset] = attribution
-        for fans in sources.fans(part, prompt, self._collector.floor):
-            self._collector.add_fans(fans)
         for name, constant in part.constants.items():
             self._add_constant(part, name, _numpy(constant[prompt]))
+        if isinstance(part.reads, OwnPosition):
+            self._waiting.append(part)
+            if len(self._waiting) == _TOGETHER:
+                self._add_waiting(prompt, sources)
+        else:
+            self._add_fans(sources.into_heads(part, prompt, self._collector))
+
+    def _add_waiting(self, prompt: int, sources: Sources) -> None:
+        if self._waiting:
+            self._add_fans(sources.at_own_position(self._waiting, prompt, self._collector))
+            self._waiting.clear()
+
+    def _add_fans(self, found: Iterator[Fans]) -> None:
+        for fans in found:
+            self._collector.add_fans(fans)
 
     def _add_constant(self, part: Swept, name: str, constant: np.ndarray) -> None:
         of_logit = part.kind == "logit"
@@ -99,17 +118,18 @@ class Assembly:
         # A target that reads the stream early has nothing from the layers after it.
         nothing = np.zeros(self._n_pos, dtype=edges.weight.dtype)
         attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._groups))]).ravel()
-        groups = [self._groups[number] for number in numbers // self._n_pos]
-        pos = numbers % self._n_pos
+        group, pos = numbers // self._n_pos, numbers % self._n_pos
+        columns = pd.DataFrame(self._groups).take(group)
+        text = pd.Series([token.text for token in metadata.tokens])
         nodes = pd.DataFrame(
             {
-                "id": [f"{group.name}@{at}" for group, at in zip(groups, pos.tolist(), strict=True)],
-                "kind": [group.kind for group in groups],
-                "component": [group.component for group in groups],
-                "layer": [group.layer for group in groups],
-                "head": [group.head for group in groups],
+                "id": [f"{name}@{at}" for name, at in zip(columns["name"], pos.tolist(), strict=True)],
+                "kind": columns["kind"].array,
+                "component": columns["component"].array,
+                "layer": columns["layer"].array,
+                "head": columns["head"].array,
                 "pos": pos,
-                "token": [metadata.tokens[at].text for at in pos],
+                "token": text.take(pos).array,
                 "attribution": attribution[numbers],
                 "rest_in": 0.0,
                 "rest_out": 0.0,

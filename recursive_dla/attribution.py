@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
+from torch import Tensor
 
 from recursive_dla import __version__
 from recursive_dla.assembling import Assembly, with_rests
@@ -202,7 +203,7 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
     root = "direction" if target.answers is None else "logit"
     room = (limits.memory_budget - outputs.nbytes) // (len(outputs) * _BYTES_OF_KEPT_EDGE)
     assemblies = [
-        Assembly(components, n_pos, root, _collector(n_pos, value, limits, room))
+        Assembly(components, n_pos, root, _collector(components, outputs, value, limits, room))
         for value in target.value[:, 0].tolist()
     ]
     edges_before = [0] * len(assemblies)
@@ -234,9 +235,10 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
     return graphs
 
 
-def _collector(n_pos: int, value: float, limits: Limits, room: int) -> Collector:
+def _collector(components: Components, outputs: Tensor, value: float, limits: Limits, room: int) -> Collector:
+    n_pos = outputs.shape[1]
     if limits.complete:
-        return Everything(n_pos)
+        return Everything(n_pos, complete_edges(components, n_pos), outputs)
     min_weight = 0.0 if limits.min_share is None else limits.min_share * abs(value)
     return Strongest(n_pos, limits.max_edges, min_weight, room)
 
@@ -272,6 +274,7 @@ def _block_bytes(cache: ActivationCache, target: Target, components: Components,
 
 
 def complete_edges(components: Components, n_pos: int) -> int:
-    """About how many edges the complete graph of a prompt has."""
+    """How many edges the complete graph of a prompt has at most, but for those of constants."""
     n_heads = sum(component.kind == "head" for component in components.all) // len(components.before_attention)
-    return sum(components.before_attention) * n_heads * n_pos * (n_pos + 1) // 2
+    of_heads = sum(components.before_attention) * n_heads * n_pos * (n_pos + 1) // 2
+    return of_heads + sum(components.before_mlp) * n_pos + len(components)

@@ -5,8 +5,10 @@ All in-edges of a destination together are what it reads from the sum of their s
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
-from einops import einsum, repeat
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,27 +26,31 @@ class Balance:
 
     def __init__(self, components: Components, outputs: Float[Tensor, "batch pos src_comp d_model"]) -> None:
         counts = sorted({*components.before_attention, *components.before_mlp, len(components)})
-        # One product instead of a sum for each point of the stream.
-        written = torch.arange(len(components)) < torch.tensor(counts)[:, None]
-        streams = einsum(written.to(outputs), outputs, "point src_comp, b pos src_comp d_model -> point b pos d_model")
-        self._streams = dict(zip(counts, streams, strict=True))
-        self._worst = self._largest = outputs.new_zeros(len(outputs))
+        # What was written between one point of the stream and the next.
+        written = [outputs[:, :, start:stop].sum(2) for start, stop in pairwise([0, *counts])]
+        self._streams = dict(zip(counts, torch.stack(written).cumsum(0), strict=True))
+        self._imbalance: list[Float[Tensor, "batch dest dest_pos"]] = []
+        self._attribution: list[Float[Tensor, "batch dest dest_pos"]] = []
 
     def add(self, swept: Swept) -> None:
         """Take one part of the sweep."""
-        into = sum(swept.constants.values(), self._read(swept))
-        self._worst = torch.maximum(self._worst, (into - swept.attribution).abs().flatten(1).amax(1))
-        self._largest = torch.maximum(self._largest, swept.attribution.abs().flatten(1).amax(1))
+        self._imbalance.append(sum(swept.constants.values(), self._read(swept)) - swept.attribution)
+        self._attribution.append(swept.attribution)
 
     def _read(self, swept: Swept) -> Float[Tensor, "batch dest dest_pos"]:
         stream, reads = self._streams[swept.n_sources], swept.reads
         if isinstance(reads, OwnPosition):
-            return (reads.pulled * stream).sum(-1)[:, None]
+            return torch.linalg.vecdot(reads.pulled, stream)[:, None]
         values = einsum(stream, reads.W_V, "b key d_model, kv d_head d_model -> b kv key d_head")
-        values = repeat(values, "b kv key d -> b (kv group) key d", group=reads.at_z.shape[1] // values.shape[1])
-        read = einsum(reads.weighting, values, "b head query key, b head key d_head -> b head query d_head")
-        return (reads.at_z * read).sum(-1)
+        weighting = rearrange(reads.weighting, "b (kv group) query key -> b kv (group query) key", kv=values.shape[1])
+        read = rearrange(
+            weighting @ values, "b kv (group query) d_head -> b (kv group) query d_head", query=reads.at_z.shape[2]
+        )
+        return torch.linalg.vecdot(reads.at_z, read)
 
     def errors(self) -> list[float]:
         """For each prompt ``|Σ in-edges + constants − attribution|`` of the worst node, relative to the largest."""
-        return (self._worst / self._largest.clamp_min(torch.finfo(self._worst.dtype).tiny)).tolist()
+        worst, largest = (
+            torch.cat(parts, dim=1).abs().flatten(1).amax(1) for parts in (self._imbalance, self._attribution)
+        )
+        return (worst / largest.clamp_min(torch.finfo(worst.dtype).tiny)).tolist()

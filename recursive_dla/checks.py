@@ -21,6 +21,7 @@ from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import CacheError
 from recursive_dla.inputs import ensure_same_place, mlp_stream, neuron_inputs, norm_scale
 from recursive_dla.linear import apply_norm, pull_back_norm
+from recursive_dla.names import LOGITS
 from recursive_dla.weights import Attention, Layer, Norm, tensors_of
 
 # Largest error relative to the size of what is summed. float64 leaves room for norms that Hugging Face's models compute
@@ -149,7 +150,7 @@ def _identities(cache: ActivationCache) -> Iterator[tuple[int | None, str, str, 
     if weights.final_norm is not None:
         error = _scale_error(after, norm_scale(cache, weights.final_norm), weights.final_norm)
         yield None, "ln_final.hook_scale", _SCALE, error
-    for name in ("unembed.hook_out", "hook_unembed"):
+    for name in LOGITS:
         if name in cache.cache_dict:
             yield None, name, "logits = norm(resid_post) W_U + b_U", _logits_error(cache, after, cache.batched(name))
             break

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from recursive_dla.edges import Fans
+from recursive_dla.products import Fans
 from recursive_dla.errors import InputError
 from recursive_dla.pruning import strongest
 
@@ -28,57 +29,83 @@ class Edges(NamedTuple):
 
 
 class Everything:
-    """Keeps every edge that is not exactly zero."""
+    """Keeps every edge that is not exactly zero.
 
-    def __init__(self, n_pos: int) -> None:
+    Args:
+        n_pos: How many positions there are.
+        size: How many edges :meth:`add_fans` may bring at most.
+        like: Has the dtype of the weights.
+    """
+
+    def __init__(self, n_pos: int, size: int, like: Tensor) -> None:
         self._n_pos = n_pos
-        self._parts: list[Edges | _NumpyFans] = []
+        self._weight = np.empty(size, _numpy(like.new_empty(0)).dtype)
+        self._used = 0
+        self._fans: list[_FansKept] = []
+        self._others: list[Edges] = []
 
     def floor(self) -> float:
         """The absolute weight that an edge must exceed to be kept."""
         return 0.0
 
+    def room(self, n_fans: int, n_sources: int, like: Tensor) -> Tensor:
+        """Memory for the weights of the next fans: where they will stay, if the device can write there."""
+        if like.device.type != "cpu":
+            return like.new_empty(n_fans, n_sources)
+        return torch.from_numpy(self._weight[self._used : self._used + n_fans * n_sources]).view(n_fans, n_sources)
+
     def add_fans(self, fans: Fans) -> None:
         """Take the in-edges of destinations from every component."""
-        arrays = _NumpyFans(*map(_numpy, fans))
-        if np.count_nonzero(arrays.weight) == arrays.weight.size:
-            self._parts.append(arrays)  # numbered at the end, straight into the finished arrays
-        else:
-            self.add(arrays.edges(self._n_pos, arrays.weight != 0))
+        dest, src_pos, weight = map(_numpy, fans)
+        if np.count_nonzero(weight) < weight.size:
+            alive = weight.any(axis=1)
+            dest, src_pos, weight = dest[alive], src_pos[alive], weight[alive]
+            if np.count_nonzero(weight) < weight.size:
+                fan, place = weight.nonzero()
+                self.add(Edges(place * self._n_pos + src_pos[fan], dest[fan], weight[fan, place]))
+                return
+        kept = self._weight[self._used : self._used + weight.size].reshape(weight.shape)
+        if not np.may_share_memory(kept, weight):
+            kept[:] = weight
+        self._used += weight.size
+        self._fans.append(_FansKept(dest, src_pos, weight.shape[1]))
 
     def add(self, edges: Edges) -> None:
         """Take edges by their numbers."""
-        self._parts.append(edges.where(edges.weight != 0))
+        self._others.append(edges.where(edges.weight != 0))
 
     def finished(self, n_groups: int, root: int) -> tuple[np.ndarray, Edges]:
         """The numbers of the nodes that have edges, and of ``root``; and all edges, by the rows of their ends among
         those.
         """
+        others = [Edges(*map(np.concatenate, zip(*self._others, strict=True)))] if self._others else []
         used = np.zeros((n_groups, self._n_pos), dtype=bool)
         numbers = used.reshape(-1)
         numbers[root] = True
-        for part in self._parts:
-            if isinstance(part, Edges):
-                numbers[part.source] = numbers[part.target] = True
-            else:
-                numbers[part.dest] = True
-                used[: part.weight.shape[1], np.unique(part.src_pos)] = True
+        for fans in self._fans:
+            numbers[fans.dest] = True
+            used[: fans.n_sources, np.bincount(fans.src_pos, minlength=self._n_pos) > 0] = True
+        for edges in others:
+            numbers[edges.source] = numbers[edges.target] = True
         rows = np.cumsum(numbers, dtype=np.int32) - np.int32(1)
-        rows_at = np.ascontiguousarray(rows.reshape(used.shape).T)  # [pos, group]
-        size = sum(part.weight.size for part in self._parts)
-        found = Edges(np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, self._parts[0].weight.dtype))
+        weight = self._weight[: self._used]
+        if others:
+            weight = np.concatenate([weight, *(edges.weight for edges in others)])
+        source, target = (np.empty(len(weight), np.int32) for _ in range(2))
+        self._number_fans(rows, source, target)
+        for edges in others:
+            source[self._used :], target[self._used :] = rows[edges.source], rows[edges.target]
+        return numbers.nonzero()[0], Edges(source, target, weight)
+
+    def _number_fans(self, rows: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
+        rows_at = np.ascontiguousarray(rows.reshape(-1, self._n_pos).T)  # [pos, group]
         start = 0
-        for part in self._parts:
-            source, target, weight = (array[start : start + part.weight.size] for array in found)
-            if isinstance(part, Edges):
-                source[:], target[:] = rows[part.source], rows[part.target]
-            else:
-                shape = part.weight.shape
-                np.take(rows_at[:, : shape[1]], part.src_pos, axis=0, out=source.reshape(shape), mode="clip")
-                target.reshape(shape)[:] = rows[part.dest][:, None]
-            weight[:] = part.weight.reshape(-1)
-            start += part.weight.size
-        return numbers.nonzero()[0], found
+        for dest, src_pos, n_sources in self._fans:
+            shape = (len(dest), n_sources)
+            here = slice(start, start + len(dest) * n_sources)
+            np.take(rows_at[:, :n_sources], src_pos, axis=0, out=source[here].reshape(shape), mode="clip")
+            target[here].reshape(shape)[:] = rows[dest][:, None]
+            start = here.stop
 
 
 class Strongest:
@@ -105,6 +132,10 @@ class Strongest:
     def floor(self) -> float:
         """As :meth:`Everything.floor`."""
         return self._floor
+
+    def room(self, n_fans: int, n_sources: int, like: Tensor) -> Tensor:
+        """Memory for the weights of the next fans."""
+        return like.new_empty(n_fans, n_sources)
 
     def add_fans(self, fans: Fans) -> None:
         """As :meth:`Everything.add_fans`.
@@ -161,14 +192,10 @@ class Strongest:
 Collector = Everything | Strongest
 
 
-class _NumpyFans(NamedTuple):
+class _FansKept(NamedTuple):
     dest: np.ndarray
     src_pos: np.ndarray
-    weight: np.ndarray
-
-    def edges(self, n_pos: int, keep: np.ndarray) -> Edges:
-        fan, place = keep.nonzero()
-        return Edges(place * n_pos + self.src_pos[fan], self.dest[fan], self.weight[keep])
+    n_sources: int
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+# What the unembedding wrote, by the names it has.
+LOGITS = ("unembed.hook_out", "hook_unembed")
+
 _ATTENTION = frozenset({"q", "k", "v", "z", "rot_q", "rot_k", "attn_scores", "pattern", "result"})
 _MLP = frozenset({"pre", "mid", "post", "pre_linear"})
 _SUBLAYERS = {"a": "attn", "attention": "attn", "m": "mlp", "b": "", "block": "", "blocks": ""}

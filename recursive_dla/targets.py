@@ -14,6 +14,7 @@ from recursive_dla.cache import ActivationCache
 from recursive_dla.errors import InputError
 from recursive_dla.inputs import ensure_same_place, norm_scale
 from recursive_dla.linear import apply_norm, pull_back_norm
+from recursive_dla.names import LOGITS
 from recursive_dla.tokens import token_ids, token_texts
 from recursive_dla.weights import ModelWeights, Norm, is_half
 
@@ -116,9 +117,9 @@ def answer_probabilities(cache: ActivationCache, target: Target) -> list[float |
     """For each prompt, the probability that the model gives to the first answer; ``None`` for a direction."""
     if target.answers is None:
         return [None] * len(target.pos)
-    log_probs, _ = _log_probs(cache, target.pos)
-    answers = target.answers[:, :1].to(log_probs.device)
-    return log_probs.gather(-1, answers)[:, 0].exp().tolist()
+    logits, _ = _capped(cache.weights, _cached_logits(cache, target.pos))
+    answers = target.answers[:, :1].to(logits.device)
+    return logits.softmax(-1).gather(-1, answers)[:, 0].tolist()
 
 
 def direction_target(
@@ -282,28 +283,45 @@ def _log_probs(
     cache: ActivationCache, pos: Tensor
 ) -> tuple[Float[Tensor, "batch d_vocab"], Float[Tensor, "batch d_vocab"]]:
     """The log-probabilities of all tokens, and the derivative of each logit by itself before the soft cap."""
+    logits, derivative = _capped(cache.weights, _logits(cache, pos))
+    return logits.log_softmax(-1), derivative
+
+
+def _cached_logits(cache: ActivationCache, pos: Tensor) -> Float[Tensor, "batch d_vocab"]:
+    """All logits before the soft cap: to unembed costs as much as a few layers do, so as cached, where they are."""
+    for name in LOGITS:
+        if name in cache.cache_dict and not is_half(cache.cache_dict[name].dtype):
+            return _at(cache.batched(name), pos)
+    return _logits(cache, pos)
+
+
+def _logits(cache: ActivationCache, pos: Tensor) -> Float[Tensor, "batch d_vocab"]:
     weights = cache.weights
     stream = _stream_at(cache, weights.n_layers, pos)
     read = apply_norm(stream, weights.final_norm, _scale_at(cache, weights.final_norm, pos))
     logits = (read + _final_bias(weights, read)) @ weights.W_U.to(read.dtype)
-    if weights.b_U is not None:
-        logits = logits + weights.b_U
-    derivative = torch.ones_like(logits)
-    if weights.logit_soft_cap is not None:
-        squashed = torch.tanh(logits / weights.logit_soft_cap)
-        logits, derivative = weights.logit_soft_cap * squashed, 1 - squashed**2
-    return logits.log_softmax(-1), derivative
+    return logits if weights.b_U is None else logits + weights.b_U
+
+
+def _capped(weights: ModelWeights, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits behind the soft cap, if the model has one, and the derivative of that."""
+    if weights.logit_soft_cap is None:
+        return logits, torch.ones_like(logits)
+    squashed = torch.tanh(logits / weights.logit_soft_cap)
+    return weights.logit_soft_cap * squashed, 1 - squashed**2
 
 
 def _stream_at(cache: ActivationCache, layer: int, pos: Tensor) -> Float[Tensor, "batch d_model"]:
     last = layer == cache.weights.n_layers
-    stream = cache.batched("resid_post", layer - 1) if last else cache.batched("resid_pre", layer)
-    return stream[torch.arange(len(pos), device=stream.device), pos.to(stream.device)]
+    return _at(cache.batched("resid_post", layer - 1) if last else cache.batched("resid_pre", layer), pos)
 
 
 def _scale_at(cache: ActivationCache, norm: Norm | None, pos: Tensor) -> Float[Tensor, "batch 1"]:
-    scale = norm_scale(cache, norm)
-    return scale[torch.arange(len(pos), device=scale.device), pos.to(scale.device)]
+    return _at(norm_scale(cache, norm), pos)
+
+
+def _at(activation: Float[Tensor, "batch pos d"], pos: Tensor) -> Float[Tensor, "batch d"]:
+    return activation[torch.arange(len(pos), device=activation.device), pos.to(activation.device)]
 
 
 def _final_bias(weights: ModelWeights, like: Tensor) -> Tensor:
