@@ -16,7 +16,7 @@ from measure import machine, medians, peak_memory
 from torch.utils.flop_counter import FlopCounterMode
 
 from recursive_dla import attribution_graph, load_model, run_with_lean_cache
-from recursive_dla.attribution import complete_edges
+from recursive_dla.budget import complete_edges
 from recursive_dla.components import head_components
 
 LENGTHS = (128, 256, 512, 1024)

@@ -20,6 +20,7 @@ from recursive_dla.recursion import Leaves, OwnPosition, Swept
 # So many MLPs share one reading of what was written before them.
 _TOGETHER = 8
 
+
 class _Group(NamedTuple):
     """One component, or one constant of a layer, at every position."""
 
@@ -119,11 +120,12 @@ class Assembly:
         nothing = np.zeros(self._n_pos, dtype=edges.weight.dtype)
         attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._groups))]).ravel()
         group, pos = numbers // self._n_pos, numbers % self._n_pos
+        names = [named.name for named in self._groups]
         columns = pd.DataFrame(self._groups).take(group)
         text = pd.Series([token.text for token in metadata.tokens])
         nodes = pd.DataFrame(
             {
-                "id": [f"{name}@{at}" for name, at in zip(columns["name"], pos.tolist(), strict=True)],
+                "id": [f"{names[index]}@{at}" for index, at in zip(group.tolist(), pos.tolist(), strict=True)],
                 "kind": columns["kind"].array,
                 "component": columns["component"].array,
                 "layer": columns["layer"].array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -13,6 +13,7 @@ from torch import Tensor
 from recursive_dla import __version__
 from recursive_dla.assembling import Assembly, with_rests
 from recursive_dla.balance import Balance
+from recursive_dla.budget import Limits, complete_edges, memory
 from recursive_dla.cache import ActivationCache, as_cache
 from recursive_dla.checks import ensure_checked
 from recursive_dla.collecting import Collector, Everything, Strongest
@@ -29,8 +30,6 @@ from recursive_dla.targets import Answers, Positions, Target, as_single_target, 
 from recursive_dla.writers import component_outputs
 
 MEMORY_BUDGET = 2 * 2**30
-# While they are collected and put together: numbers of both ends and the weight, twice, then what pruning sorts.
-_BYTES_OF_KEPT_EDGE = 96
 
 
 def attribution_graph(
@@ -170,40 +169,21 @@ def _one_each(answers: Any, n_prompts: int, argument: str) -> Any:
     return [[answer] for answer in answers]
 
 
-class Limits(NamedTuple):
-    """What a graph may hold, and what making it may take."""
-
-    max_edges: int | None
-    min_share: float | None
-    memory_budget: int
-
-    @property
-    def complete(self) -> bool:
-        return not self.pruning
-
-    @property
-    def pruning(self) -> dict[str, Any]:
-        """What to ask of :meth:`AttributionGraph.prune`."""
-        given = {"max_edges": self.max_edges, "min_share": self.min_share}
-        return {name: value for name, value in given.items() if value is not None}
-
-
-@torch.no_grad()
+@torch.inference_mode()
 def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, check: bool) -> list[AttributionGraph]:
     mlp_rule = rule_named(rule)
     if not limits.complete:
         checked_settings(limits.pruning)
     components = head_components(cache.weights)
     n_pos = cone(target)
-    block_bytes = _block_bytes(cache, target, components, limits)
+    room = memory(cache, len(target.pos), n_pos, components, limits)
     if check:
         ensure_checked(cache)
     outputs = rearrange(component_outputs(cache, components, n_pos), "c b pos d_model -> b pos c d_model")
-    sources = Sources(cache, components, outputs, block_bytes)
+    sources = Sources(cache, components, outputs, room)
     root = "direction" if target.answers is None else "logit"
-    room = (limits.memory_budget - outputs.nbytes) // (len(outputs) * _BYTES_OF_KEPT_EDGE)
     assemblies = [
-        Assembly(components, n_pos, root, _collector(components, outputs, value, limits, room))
+        Assembly(components, n_pos, root, _collector(components, outputs, value, limits, room.most_edges))
         for value in target.value[:, 0].tolist()
     ]
     edges_before = [0] * len(assemblies)
@@ -235,46 +215,9 @@ def _graphs(cache: ActivationCache, target: Target, rule: str, limits: Limits, c
     return graphs
 
 
-def _collector(components: Components, outputs: Tensor, value: float, limits: Limits, room: int) -> Collector:
+def _collector(components: Components, outputs: Tensor, value: float, limits: Limits, most_edges: int) -> Collector:
     n_pos = outputs.shape[1]
     if limits.complete:
         return Everything(n_pos, complete_edges(components, n_pos), outputs)
     min_weight = 0.0 if limits.min_share is None else limits.min_share * abs(value)
-    return Strongest(n_pos, limits.max_edges, min_weight, room)
-
-
-def _block_bytes(cache: ActivationCache, target: Target, components: Components, limits: Limits) -> int:
-    """How large a block of edges may be, so that all fits the memory budget.
-
-    Raises:
-        InputError: It does not fit.
-    """
-    n_prompts, n_pos = len(target.pos), cone(target)
-    size = cache.batched("embed").element_size()
-    # What components wrote, and the streams that their destinations read.
-    outputs = n_prompts * n_pos * (len(components) + 2 * cache.weights.n_layers + 1) * cache.weights.d_model * size
-    n_edges = complete_edges(components, n_pos)
-    # While it is put together, a graph has its weights twice, and the rows of both ends.
-    kept = n_prompts * (2 * size + 8)
-    if limits.complete:
-        kept *= n_edges
-        what = f"The complete graph of {n_pos} tokens has about {n_edges:,} edges; it"
-        remedy = "Give `max_edges` (20,000, say), or"
-    else:
-        kept *= 0 if limits.max_edges is None else 5 * min(limits.max_edges, n_edges)
-        what, remedy = f"The graph of {n_pos} tokens", "Shorten the prompt, or"
-    left = limits.memory_budget - outputs - kept
-    if left < 2**20:
-        raise InputError(
-            f"{what} needs about {(outputs + kept) / 2**20:,.0f} MiB beside the cache, and the memory budget is"
-            f" {limits.memory_budget / 2**20:,.0f} MiB. {remedy} raise `memory_budget`."
-        )
-    # To find what a block is worth keeping takes several times its size.
-    return min(left // 16, 2**26)
-
-
-def complete_edges(components: Components, n_pos: int) -> int:
-    """How many edges the complete graph of a prompt has at most, but for those of constants."""
-    n_heads = sum(component.kind == "head" for component in components.all) // len(components.before_attention)
-    of_heads = sum(components.before_attention) * n_heads * n_pos * (n_pos + 1) // 2
-    return of_heads + sum(components.before_mlp) * n_pos + len(components)
+    return Strongest(n_pos, limits.max_edges, min_weight, most_edges)

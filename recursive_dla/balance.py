@@ -26,9 +26,10 @@ class Balance:
 
     def __init__(self, components: Components, outputs: Float[Tensor, "batch pos src_comp d_model"]) -> None:
         counts = sorted({*components.before_attention, *components.before_mlp, len(components)})
-        # What was written between one point of the stream and the next.
-        written = [outputs[:, :, start:stop].sum(2) for start, stop in pairwise([0, *counts])]
-        self._streams = dict(zip(counts, torch.stack(written).cumsum(0), strict=True))
+        streams = outputs.new_empty(len(counts), *outputs[:, :, 0].shape)
+        for stream, (start, stop) in zip(streams, pairwise([0, *counts]), strict=True):
+            torch.sum(outputs[:, :, start:stop], dim=2, out=stream)
+        self._streams = dict(zip(counts, streams.cumsum_(0), strict=True))
         self._imbalance: list[Float[Tensor, "batch dest dest_pos"]] = []
         self._attribution: list[Float[Tensor, "batch dest dest_pos"]] = []
 

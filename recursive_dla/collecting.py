@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recursive_dla.products import Fans
+from recursive_dla.budget import COLLECTED_BETWEEN
 from recursive_dla.errors import InputError
+from recursive_dla.products import Fans
 from recursive_dla.pruning import strongest
 
 
@@ -161,7 +162,7 @@ class Strongest:
         self._parts.append(edges)
         self._size += len(edges.weight)
         if self._max_edges is not None:
-            if self._size > 4 * self._max_edges:
+            if self._size > COLLECTED_BETWEEN * self._max_edges:
                 self._compact()
         elif self._room is not None and self._size > self._room:
             raise InputError(

@@ -15,6 +15,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from recursive_dla.budget import Memory
 from recursive_dla.cache import ActivationCache
 from recursive_dla.components import Components
 from recursive_dla.products import Fans, Keeper, Meeting, every_edge, strong_edges
@@ -29,7 +30,7 @@ class Sources:
         cache: A checked cache.
         components: Heads, biases, MLPs and embeddings.
         outputs: Their outputs.
-        block_bytes: How large a block of edges may be.
+        room: How much memory the edges may take while they are computed.
     """
 
     def __init__(
@@ -37,11 +38,11 @@ class Sources:
         cache: ActivationCache,
         components: Components,
         outputs: Float[Tensor, "batch pos src_comp d_model"],
-        block_bytes: int,
+        room: Memory,
     ) -> None:
         self.outputs = outputs
-        self._value_space = ValueSpace(cache, components, outputs)
-        self._block_bytes = block_bytes
+        self._value_space = ValueSpace(cache, components, outputs, room.virtual_weights)
+        self._block_bytes = room.block_bytes
 
     @property
     def n_pos(self) -> int:

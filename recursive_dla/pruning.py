@@ -52,13 +52,9 @@ def prune(
     edge_influence: float | None,
 ) -> AttributionGraph:
     """The public face of this is :meth:`AttributionGraph.prune`."""
-    settings = {
-        "node_influence": node_influence,
-        "edge_influence": edge_influence,
-        "min_share": min_share,
-        "max_edges": max_edges,
-    }
-    settings = checked_settings({name: value for name, value in settings.items() if value is not None})
+    settings = checked_settings(
+        given(node_influence=node_influence, edge_influence=edge_influence, min_share=min_share, max_edges=max_edges)
+    )
     kept = np.ones(len(graph.edge_weight), dtype=bool)
     if node_influence is not None or edge_influence is not None:
         kept = _influential(graph, node_influence, edge_influence)
@@ -74,6 +70,11 @@ def prune(
     return keep(graph, reached, kept, settings)
 
 
+def given(**settings: Any) -> dict[str, Any]:
+    """Those that are not ``None``."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of :func:`prune` as plain numbers, which every file format can hold; for before work starts, too.
 
@@ -85,18 +86,18 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             "Give `max_edges`, `min_share`, `node_influence` or `edge_influence`; nothing says what to prune."
         )
     checked: dict[str, Any] = {}
-    for name, given in settings.items():
+    for name, value in settings.items():
         try:
-            number = checked[name] = operator.index(given) if name == "max_edges" else float(given)
+            number = checked[name] = operator.index(value) if name == "max_edges" else float(value)
         except (TypeError, ValueError):
             kind = "an integer" if name == "max_edges" else "a number"
-            raise InputError(f"`{name}` must be {kind}. Got {given!r}.") from None
+            raise InputError(f"`{name}` must be {kind}. Got {value!r}.") from None
         if name == "max_edges" and number < 1:
-            raise InputError(f"`max_edges` must be at least 1. Got {given}.")
+            raise InputError(f"`max_edges` must be at least 1. Got {value}.")
         if name == "min_share" and not 0 <= number < math.inf:
-            raise InputError(f"`min_share` must be at least 0, and finite. Got {given}.")
+            raise InputError(f"`min_share` must be at least 0, and finite. Got {value}.")
         if name in ("node_influence", "edge_influence") and not 0 < number <= 1:
-            raise InputError(f"`{name}` is a share, above 0 and at most 1. Got {given}.")
+            raise InputError(f"`{name}` is a share, above 0 and at most 1. Got {value}.")
     return checked
 
 

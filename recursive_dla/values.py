@@ -19,8 +19,24 @@ from recursive_dla.cache import ActivationCache
 from recursive_dla.components import Components
 from recursive_dla.inputs import norm_scale
 from recursive_dla.linear import apply_norm
+from recursive_dla.weights import ModelWeights
 
 Values = Callable[[range], Float[Tensor, "kv_head key src_comp d_head"]]
+
+
+def virtual_weights_bytes(weights: ModelWeights, n_prompts: int, n_pos: int, element_size: int) -> int:
+    """The memory that virtual weights take, with what they are made of; zero for prompts too short for them to pay."""
+    if not _virtual_weights_pay(weights, n_pos):
+        return 0
+    kv_heads = weights.layers[0].attention.W_V.shape[0]
+    numbers_of_head = (
+        weights.d_head * (weights.d_model + kv_heads * weights.d_head) + n_prompts * n_pos * weights.d_head
+    )
+    return weights.n_layers * weights.n_heads * numbers_of_head * element_size
+
+
+def _virtual_weights_pay(weights: ModelWeights, n_pos: int) -> bool:
+    return n_pos * (weights.d_model - weights.d_head) > weights.d_head * weights.d_model
 
 
 class ValueSpace:
@@ -30,6 +46,7 @@ class ValueSpace:
         cache: A checked cache.
         components: Heads, biases, MLPs and embeddings.
         outputs: Their outputs.
+        virtual_weights: Whether there is memory for them (:func:`virtual_weights_bytes`).
     """
 
     def __init__(
@@ -37,17 +54,18 @@ class ValueSpace:
         cache: ActivationCache,
         components: Components,
         outputs: Float[Tensor, "batch pos src_comp d_model"],
+        virtual_weights: bool = True,
     ) -> None:
         self._cache = cache
         self._components = components
         self._outputs = outputs
+        self._virtual = virtual_weights and _virtual_weights_pay(cache.weights, outputs.shape[1])
 
     def of(self, W_V: Float[Tensor, "kv_head d_head d_model"], n_sources: int, prompt: int) -> Values:
         """The first ``n_sources`` components in the value spaces of one layer's heads, as a function of the keys."""
-        d_head, d_model = W_V.shape[1:]
         outputs = self._outputs[prompt, :, :n_sources]
         n_heads = self._cache.weights.n_heads * self._layers_before(n_sources)
-        if n_heads and len(outputs) * (d_model - d_head) > d_head * d_model:
+        if n_heads and self._virtual:
             return self._by_virtual_weights(W_V, outputs, prompt, n_heads)
         return lambda keys: einsum(
             outputs[keys.start : keys.stop], W_V, "key c d_model, kv d_head d_model -> kv key c d_head"

@@ -40,7 +40,8 @@ class OnDemand:
             pending = self.__dict__.get("_pending", {})
             if name not in pending:
                 raise AttributeError(f"{type(self).__name__!r} has no {name!r}")
-            with torch.no_grad():
+            # What is kept must be of use outside the mode that happens to be on.
+            with torch.inference_mode(False), torch.no_grad():
                 self.__dict__[name] = pending[name]()
             return self.__dict__[name]
 

@@ -12,13 +12,14 @@ import torch
 from models import TWO_MODELS, available, demo_run, random_tokens, run, run_on, tiny
 
 from recursive_dla import AttributionGraph, attribution_graph, attribution_graphs
+from recursive_dla.budget import Limits, Memory, memory
 from recursive_dla.cache import as_cache
 from recursive_dla.collecting import Edges, Strongest
 from recursive_dla.components import head_components
 from recursive_dla.errors import InputError
 from recursive_dla.provenance import GraphTarget
 from recursive_dla.targets import direction_target
-from recursive_dla.values import ValueSpace
+from recursive_dla.values import ValueSpace, virtual_weights_bytes
 from recursive_dla.writers import component_outputs
 
 ANSWER, WRONG = 5, 17
@@ -84,8 +85,38 @@ def test_blocks_of_any_size_give_the_same_graph(monkeypatch: pytest.MonkeyPatch)
     model = tiny("llama-biased")
     cache = run_on(model, random_tokens(positions=LONG)).cache
     wanted = attribution_graph(cache, model, ANSWER)
-    monkeypatch.setattr("recursive_dla.attribution._block_bytes", lambda *_: 1)
+    monkeypatch.setattr("recursive_dla.attribution.memory", lambda *_: Memory(1, True, 10**6))
     assert_same(attribution_graph(cache, model, ANSWER), wanted)
+    assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted.prune(max_edges=101))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_memory_for_virtual_weights_the_graph_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(name)
+    cache = run_on(model, random_tokens(positions=LONG)).cache
+    wanted = attribution_graph(cache, model, ANSWER, max_edges=101)
+    monkeypatch.setattr("recursive_dla.budget.virtual_weights_bytes", lambda *_: 2**40)
+    monkeypatch.setattr(ValueSpace, "_by_virtual_weights", None)
+    assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted)
+
+
+def test_virtual_weights_take_half_of_the_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("gpt2")
+    cache = as_cache(run_on(model, random_tokens(positions=LONG)).cache, model)
+    monkeypatch.setattr("recursive_dla.budget.virtual_weights_bytes", lambda *_: 2**25)
+    found = [memory(cache, 1, LONG, head_components(cache.weights), Limits(101, None, mib * 2**20)) for mib in (60, 68)]
+    assert [room.virtual_weights for room in found] == [False, True]
+    assert found[1].block_bytes < found[0].block_bytes
+
+
+def test_the_memory_of_virtual_weights_is_counted() -> None:
+    cache = as_cache(run_on(tiny("gpt-neox"), random_tokens(positions=LONG)).cache, tiny("gpt-neox"))
+    space = ValueSpace(cache, head_components(cache.weights), torch.zeros(1, LONG, 1, cache.weights.d_model))
+    last = cache.weights.layers[-1].attention.W_V
+    virtual = cache.weights.n_layers * cache.weights.n_heads * cache.weights.d_head * last.shape[0] * last.shape[2]
+    found = virtual_weights_bytes(cache.weights, 1, LONG, 8)
+    assert found == 8 * virtual + space._z.nbytes + space._W_O.nbytes
+    assert virtual_weights_bytes(cache.weights, 1, 1, 8) == 0
 
 
 @pytest.mark.parametrize("name", NAMES)

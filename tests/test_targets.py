@@ -9,10 +9,12 @@ import torch
 from models import EVERY_MODEL, POSITIONS, PROMPTS, TWO_MODELS, available, random_tokens, run, run_on, tiny, uncapped
 from oracles import Frozen, assert_close
 
-from recursive_dla.cache import as_cache
+from recursive_dla.cache import ActivationCache, as_cache
 from recursive_dla.errors import InputError
+from recursive_dla.names import LOGITS
 from recursive_dla.targets import (
     Target,
+    answer_probabilities,
     centred_logit_target,
     direction_target,
     log_prob_target,
@@ -213,6 +215,20 @@ def test_log_probabilities(name: str) -> None:
         cap = model.cfg.output_logits_soft_cap
         moved.append((cap * torch.tanh(stepped / cap) if cap > 0 else stepped).log_softmax(-1)[THREE])
     assert_close(found.direction[3] @ step, (moved[1] - moved[0]) / 2, 1e-5)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("name", ALL_LOGITS)
+def test_probabilities_of_answers_are_the_model_s(name: str, cached: bool) -> None:
+    model, _, logits, own = run(name, prompts=PROMPTS)
+    cache = as_cache(own, model)
+    if not cached:
+        kept = {key: tensor for key, tensor in cache.cache_dict.items() if key not in LOGITS}
+        cache = ActivationCache(kept, model)
+    target = logit_target(cache, THREE, pos=4)
+    assert_close(
+        torch.tensor(answer_probabilities(cache, target)).double(), logits[:, 4].softmax(-1)[:, THREE[0]], 1e-9
+    )
 
 
 @pytest.mark.parametrize("name", ALL_LOGITS)

@@ -84,11 +84,11 @@ def trace(
     what each takes from which component at which token, and how exactly it all adds up.
     """
     from recursive_dla.export import check_writable
-    from recursive_dla.pruning import checked_settings
+    from recursive_dla.pruning import checked_settings, given
 
     paths = out or []
     written = [file for path in paths for file in check_writable(path).files(path)]
-    pruning = _given(
+    pruning = given(
         max_edges=max_edges, min_share=min_share, node_influence=node_influence, edge_influence=edge_influence
     )
     if paths and not pruning:
@@ -116,10 +116,6 @@ def trace(
         print_lines(f"Wrote {path}")
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _size(graph: Any) -> dict[str, Any]:
     """What is left of a pruned graph, for JSON."""
     return {"nodes": len(graph.nodes), "edges": len(graph.edge_weight), **graph.metadata.pruning}
@@ -128,8 +124,9 @@ def _size(graph: Any) -> dict[str, Any]:
 def _trace(
     ran: ModelRun, answer: str, wrong: str | None, pos: int, top: int, rule: str, check: bool, edges_wanted: int
 ) -> tuple[Any, Any]:
-    from recursive_dla.attribution import attribution_graph, complete_edges
+    from recursive_dla.attribution import attribution_graph
     from recursive_dla.breakdown import break_down
+    from recursive_dla.budget import complete_edges
     from recursive_dla.components import head_components
     from recursive_dla.report import trace_report
 
