@@ -226,9 +226,7 @@ def test_probabilities_of_answers_are_the_model_s(name: str, cached: bool) -> No
         kept = {key: tensor for key, tensor in cache.cache_dict.items() if key not in LOGITS}
         cache = ActivationCache(kept, model)
     target = logit_target(cache, THREE, pos=4)
-    assert_close(
-        torch.tensor(answer_probabilities(cache, target)).double(), logits[:, 4].softmax(-1)[:, THREE[0]], 1e-9
-    )
+    assert_close(answer_probabilities(cache, target), logits[:, 4].softmax(-1)[:, THREE[0]], 1e-9)
 
 
 @pytest.mark.parametrize("name", ALL_LOGITS)
