@@ -5,9 +5,9 @@ The pipeline, each step with its module:
     model = load_model("demo")                           # loading.py: a TransformerLens model; any of yours will do
     logits, cache = model.run_with_cache(prompt)         # TransformerLens's own forward pass and cache
     breakdown = break_down(cache, model, " Mary")        # breakdown.py: one level, each head by what it read
-    graph = attribution_graph(cache, model, " Mary")     # recursion.py, attribution.py: all levels, to the embeddings
+    graph = attribution_graph(cache, model, " Mary")     # graphs/: all levels at once, to the embeddings
     tree = attribution_tree(cache, model, " Mary")       # trees/: the same, path by path
-    graph.prune(max_edges=500).save("graph.html")        # graph.py, export/, viewer/
+    graph.prune(max_edges=500).save("graph.html")        # export/, viewer/
 
 Every number adds up: sources plus named constants equal what they explain.
 """
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recursive_dla.attribution import attribution_graph, attribution_graphs
     from recursive_dla.breakdown import (
         Breakdown,
         break_down,
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
     )
     from recursive_dla.cache import ActivationCache
     from recursive_dla.checks import check
-    from recursive_dla.comparison import GraphDifference, compare
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
-    from recursive_dla.graph import AttributionGraph
+    from recursive_dla.graphs.building import attribution_graph, attribution_graphs
+    from recursive_dla.graphs.comparison import GraphDifference, compare
+    from recursive_dla.graphs.graph import AttributionGraph
     from recursive_dla.lean import run_with_lean_cache
     from recursive_dla.loading import load_model
     from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
@@ -48,24 +48,24 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ActivationCache": "cache",
-    "AttributionGraph": "graph",
+    "AttributionGraph": "graphs.graph",
     "AttributionTree": "trees.tree",
     "Breakdown": "breakdown",
     "CacheError": "errors",
-    "GraphDifference": "comparison",
+    "GraphDifference": "graphs.comparison",
     "InputError": "errors",
     "Paths": "trees.paths",
     "ScoreBreakdown": "scores",
     "Target": "targets",
     "UnsupportedModelError": "errors",
     "attention_score_breakdown": "scores",
-    "attribution_graph": "attribution",
-    "attribution_graphs": "attribution",
+    "attribution_graph": "graphs.building",
+    "attribution_graphs": "graphs.building",
     "attribution_tree": "trees.building",
     "break_down": "breakdown",
     "centred_logit_target": "targets",
     "check": "checks",
-    "compare": "comparison",
+    "compare": "graphs.comparison",
     "direction_target": "targets",
     "dla_attn_head_breakdown_source_component": "breakdown",
     "dla_mlp_breakdown_source_component": "breakdown",

@@ -29,7 +29,7 @@ class Activation:
 
     def derivative(self, x: Tensor) -> Tensor:
         """``act'(x)``, by automatic differentiation of :attr:`function`."""
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             leaf = x.detach().clone().requires_grad_()
             return torch.autograd.grad(self.function(leaf).sum(), leaf)[0]
 

@@ -10,13 +10,13 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from recursive_dla.graph import pruning_line
+from recursive_dla.graphs.graph import pruning_line
 from recursive_dla.labels import token_label, visible, visible_line
 
 if TYPE_CHECKING:
     from recursive_dla.breakdown import Breakdown
-    from recursive_dla.comparison import GraphDifference
-    from recursive_dla.graph import AttributionGraph
+    from recursive_dla.graphs.comparison import GraphDifference
+    from recursive_dla.graphs.graph import AttributionGraph
     from recursive_dla.trees.paths import Paths
     from recursive_dla.trees.tree import AttributionTree
 

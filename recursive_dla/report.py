@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recursive_dla.breakdown import Breakdown
 from recursive_dla.export import metadata_document
-from recursive_dla.graph import AttributionGraph, GraphMetadata, pruning_line
+from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata, pruning_line
 from recursive_dla.tokens import token_texts
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla import AttributionGraph
-from recursive_dla.graph import GraphMetadata
+from recursive_dla.graphs.graph import GraphMetadata
 from recursive_dla.provenance import GraphTarget, Token
 
 LEAVES = {"embed": "embed", "pos_embed": "pos_embed", "b": "bias", "r": "remainder"}

@@ -12,14 +12,14 @@ import torch
 from models import TWO_MODELS, available, demo_run, random_tokens, run, run_on, tiny
 
 from recursive_dla import AttributionGraph, attribution_graph, attribution_graphs
-from recursive_dla.budget import Limits, Memory, memory
 from recursive_dla.cache import as_cache
-from recursive_dla.collecting import Edges, Strongest
 from recursive_dla.components import head_components
 from recursive_dla.errors import InputError
+from recursive_dla.graphs.budget import Limits, Memory, memory
+from recursive_dla.graphs.collecting import Edges, Strongest
+from recursive_dla.graphs.values import ValueSpace, virtual_weights_bytes
 from recursive_dla.provenance import GraphTarget
 from recursive_dla.targets import direction_target
-from recursive_dla.values import ValueSpace, virtual_weights_bytes
 from recursive_dla.writers import component_outputs
 
 ANSWER, WRONG = 5, 17
@@ -85,7 +85,7 @@ def test_blocks_of_any_size_give_the_same_graph(monkeypatch: pytest.MonkeyPatch)
     model = tiny("llama-biased")
     cache = run_on(model, random_tokens(positions=LONG)).cache
     wanted = attribution_graph(cache, model, ANSWER)
-    monkeypatch.setattr("recursive_dla.attribution.memory", lambda *_: Memory(1, True, 10**6))
+    monkeypatch.setattr("recursive_dla.graphs.building.memory", lambda *_: Memory(1, True, 10**6))
     assert_same(attribution_graph(cache, model, ANSWER), wanted)
     assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted.prune(max_edges=101))
 
@@ -95,7 +95,7 @@ def test_without_memory_for_virtual_weights_the_graph_is_the_same(name: str, mon
     model = tiny(name)
     cache = run_on(model, random_tokens(positions=LONG)).cache
     wanted = attribution_graph(cache, model, ANSWER, max_edges=101)
-    monkeypatch.setattr("recursive_dla.budget.virtual_weights_bytes", lambda *_: 2**40)
+    monkeypatch.setattr("recursive_dla.graphs.budget.virtual_weights_bytes", lambda *_: 2**40)
     monkeypatch.setattr(ValueSpace, "_by_virtual_weights", None)
     assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted)
 
@@ -103,7 +103,7 @@ def test_without_memory_for_virtual_weights_the_graph_is_the_same(name: str, mon
 def test_virtual_weights_take_half_of_the_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("gpt2")
     cache = as_cache(run_on(model, random_tokens(positions=LONG)).cache, model)
-    monkeypatch.setattr("recursive_dla.budget.virtual_weights_bytes", lambda *_: 2**25)
+    monkeypatch.setattr("recursive_dla.graphs.budget.virtual_weights_bytes", lambda *_: 2**25)
     found = [memory(cache, 1, LONG, head_components(cache.weights), Limits(101, None, mib * 2**20)) for mib in (60, 68)]
     assert [room.virtual_weights for room in found] == [False, True]
     assert found[1].block_bytes < found[0].block_bytes

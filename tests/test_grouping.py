@@ -15,8 +15,8 @@ from test_pruning import EDGES, edges
 
 from recursive_dla import AttributionGraph, attribution_graph
 from recursive_dla.errors import InputError
-from recursive_dla.graph import Member
-from recursive_dla.grouping import word_spans
+from recursive_dla.graphs.graph import Member
+from recursive_dla.graphs.grouping import word_spans
 from recursive_dla.provenance import Token
 
 

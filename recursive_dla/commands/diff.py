@@ -36,8 +36,8 @@ def diff(
 
     Lists the heads and MLPs, the leaves and the edges whose part of the logit changes most, B − A.
     """
-    from recursive_dla.comparison import compare
-    from recursive_dla.graph import AttributionGraph
+    from recursive_dla.graphs.comparison import compare
+    from recursive_dla.graphs.graph import AttributionGraph
 
     graphs = AttributionGraph.load(first), AttributionGraph.load(second)
     change = compare(*graphs, align=None if align is AlignBy.auto else align.value)

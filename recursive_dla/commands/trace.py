@@ -84,7 +84,7 @@ def trace(
     what each takes from which component at which token, and how exactly it all adds up.
     """
     from recursive_dla.export import check_writable
-    from recursive_dla.pruning import checked_settings, given
+    from recursive_dla.graphs.pruning import checked_settings, given
 
     paths = out or []
     written = [file for path in paths for file in check_writable(path).files(path)]
@@ -124,10 +124,10 @@ def _size(graph: Any) -> dict[str, Any]:
 def _trace(
     ran: ModelRun, answer: str, wrong: str | None, pos: int, top: int, rule: str, check: bool, edges_wanted: int
 ) -> tuple[Any, Any]:
-    from recursive_dla.attribution import attribution_graph
     from recursive_dla.breakdown import break_down
-    from recursive_dla.budget import complete_edges
     from recursive_dla.components import head_components
+    from recursive_dla.graphs.budget import complete_edges
+    from recursive_dla.graphs.building import attribution_graph
     from recursive_dla.report import trace_report
 
     model, logits, cache = ran

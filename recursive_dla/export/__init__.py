@@ -21,7 +21,7 @@ from recursive_dla.export.document import check_names, graph_document, metadata_
 from recursive_dla.export.formats import Format
 from recursive_dla.export.page import page_text
 from recursive_dla.files import check_place, reading
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 
 __all__ = [
     "FORMATS",

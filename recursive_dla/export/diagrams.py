@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recursive_dla.export.formats import write_text
 from recursive_dla.figures.style import THEMES, signed
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 from recursive_dla.labels import token_label, visible_line
 
 # Mermaid refuses more than 500, and a page's width makes them unreadable long before.

@@ -12,7 +12,7 @@ import pandas as pd
 
 from recursive_dla.errors import InputError
 from recursive_dla.export.schema import FORMAT, VERSION, schema, validate, validate_head
-from recursive_dla.graph import AttributionGraph, GraphMetadata, Member
+from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata, Member
 from recursive_dla.provenance import GraphTarget, Provenance, Token
 
 # The columns of a document's nodes, in order, with what they hold.

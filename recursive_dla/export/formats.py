@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recursive_dla.errors import InputError
 from recursive_dla.files import replacing
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 
 # No file that this package reads is larger, neither packed nor unpacked.
 MAX_BYTES = 1 << 30

@@ -10,7 +10,7 @@ import numpy as np
 from recursive_dla.export import format_of, load
 from recursive_dla.export.document import metadata_document
 from recursive_dla.export.schema import VERSION
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 
 
 def file_info(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from recursive_dla.export.document import (
 )
 from recursive_dla.export.formats import read_bytes, read_text, write_bytes, write_text
 from recursive_dla.export.own import parse_json
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 from recursive_dla.labels import token_label
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from recursive_dla.export.document import graph_document, graph_from_document
 from recursive_dla.export.formats import MAX_BYTES, decode, read_bytes, read_text, write_bytes, write_text
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 
 _GZIP_LEVEL = 6
 # Graphs of this package pack about ten to one. What unpacks to far more was made to fill the memory.

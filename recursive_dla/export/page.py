@@ -9,7 +9,7 @@ from recursive_dla.errors import InputError
 from recursive_dla.export.document import graph_document, graph_from_document
 from recursive_dla.export.formats import read_text, write_text
 from recursive_dla.export.own import parse_json
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 
 # A page with more edges than this takes a browser longer to open than to look at.
 MAX_PAGE_EDGES = 200_000

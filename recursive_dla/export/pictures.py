@@ -8,7 +8,7 @@ from typing import Literal
 
 from recursive_dla.errors import InputError
 from recursive_dla.export.formats import write_bytes
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 
 # plotly gives a picture and its traces random names, so that several fit in one page; here the same graph gives the
 # same bytes.

@@ -16,7 +16,7 @@ from recursive_dla.errors import InputError
 from recursive_dla.export.document import edge_columns, node_columns
 from recursive_dla.export.formats import read_text, write_text
 from recursive_dla.export.own import json_lines, parse_json
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 from recursive_dla.labels import token_label
 
 METADATA_FILE = "graph-metadata.json"

@@ -14,7 +14,7 @@ from recursive_dla.labels import token_label
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.graph import AttributionGraph
+    from recursive_dla.graphs.graph import AttributionGraph
 
 # Width and opacity classes of edges: plotly draws one trace per style, so there are few.
 _EDGE_CLASSES = ((0.5, 4.0, 0.9), (0.2, 2.4, 0.7), (0.08, 1.4, 0.5), (0.0, 0.7, 0.35))

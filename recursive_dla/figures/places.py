@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from recursive_dla.graph import AttributionGraph
+    from recursive_dla.graphs.graph import AttributionGraph
 
 # Pixels: of the weakest node, what the strongest has more, between neighbours, and the least height of a layer's row.
 _SMALLEST, _GROWTH, _GAP, _LOWEST_ROW = 6.0, 20.0, 3.0, 15.0

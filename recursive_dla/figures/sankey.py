@@ -14,7 +14,7 @@ from recursive_dla.labels import visible
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.graph import AttributionGraph
+    from recursive_dla.graphs.graph import AttributionGraph
 
 
 def sankey_frame(graph: AttributionGraph, *, max_edges: int = 50) -> pd.DataFrame:

@@ -140,8 +140,8 @@ class Expander:
     def total_direction(self, code: int, pos: int) -> Float[Tensor, " d_model"]:
         """What the target reads from the output of a component at a position, over all paths between them.
 
-        The directions of all paths are summed on the way down, as in :mod:`recursive_dla.recursion`. A neuron's reads
-        the MLP's output before the norm after it, if there is one.
+        The directions of all paths are summed on the way down, as in :mod:`recursive_dla.graphs.recursion`. A neuron's
+        reads the MLP's output before the norm after it, if there is one.
         """
         weights = self.cache.weights
         kind, stop = self.vocabulary.stage(code)

@@ -3,7 +3,7 @@
 An edge into a head is a product of three: its weighting (the pattern over the norm's scale), what is read from the
 head's ``z`` at the query, and what the source wrote at the key. The last two meet either in the residual stream (the
 first brought back to it by ``W_V``) or in the head's value space (the second brought into it); the result is the same,
-and the cheaper way is taken. :mod:`recursive_dla.products` multiplies them out.
+and the cheaper way is taken. :mod:`recursive_dla.graphs.products` multiplies them out.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.budget import Memory
 from recursive_dla.cache import ActivationCache
 from recursive_dla.components import Components
-from recursive_dla.products import Fans, Keeper, Meeting, every_edge, strong_edges
-from recursive_dla.recursion import OwnPosition, Swept, ThroughValues
-from recursive_dla.values import ValueSpace
+from recursive_dla.graphs.budget import Memory
+from recursive_dla.graphs.products import Fans, Keeper, Meeting, every_edge, strong_edges
+from recursive_dla.graphs.recursion import OwnPosition, Swept, ThroughValues
+from recursive_dla.graphs.values import ValueSpace
 
 
 class Sources:

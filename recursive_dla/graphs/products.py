@@ -35,7 +35,7 @@ class Fans(NamedTuple):
 
 @runtime_checkable
 class Keeper(Protocol):
-    """Where edges go (:mod:`recursive_dla.collecting`)."""
+    """Where edges go (:mod:`recursive_dla.graphs.collecting`)."""
 
     def floor(self) -> float:
         """The absolute weight that edges of interest exceed."""

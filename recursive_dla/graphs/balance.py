@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recursive_dla.components import Components
-from recursive_dla.recursion import OwnPosition, Swept
+from recursive_dla.graphs.recursion import OwnPosition, Swept
 
 
 class Balance:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from recursive_dla.cache import ActivationCache
 from recursive_dla.components import Components
 from recursive_dla.errors import InputError
-from recursive_dla.pruning import given
-from recursive_dla.values import virtual_weights_bytes
+from recursive_dla.graphs.pruning import given
+from recursive_dla.graphs.values import virtual_weights_bytes
 
 # While the strongest are collected and put together: numbers of both ends and the weight, twice, then what sorts them.
 _BYTES_OF_KEPT_EDGE = 96
@@ -38,7 +38,7 @@ class Memory(NamedTuple):
 
     Attributes:
         block_bytes: How large a block of edges may be.
-        virtual_weights: Whether there is room for them (:mod:`recursive_dla.values`).
+        virtual_weights: Whether there is room for them (:mod:`recursive_dla.graphs.values`).
         most_edges: How many edges each graph can keep, where ``max_edges`` does not say.
     """
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recursive_dla.budget import COLLECTED_BETWEEN
 from recursive_dla.errors import InputError
-from recursive_dla.products import Fans
-from recursive_dla.pruning import strongest
+from recursive_dla.graphs.budget import COLLECTED_BETWEEN
+from recursive_dla.graphs.products import Fans
+from recursive_dla.graphs.pruning import strongest
 
 
 class Edges(NamedTuple):

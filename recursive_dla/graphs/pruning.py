@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from recursive_dla.errors import InputError
-from recursive_dla.flow import (
+from recursive_dla.graphs.flow import (
     CycleError,
     LevelledEdges,
     by_level,
@@ -30,7 +30,7 @@ from recursive_dla.flow import (
     totals,
     traced,
 )
-from recursive_dla.graph import AttributionGraph
+from recursive_dla.graphs.graph import AttributionGraph
 from recursive_dla.slices import Slice, SliceInput
 
 Names = str | Iterable[str]

@@ -11,20 +11,20 @@ from einops import rearrange
 from torch import Tensor
 
 from recursive_dla import __version__
-from recursive_dla.assembling import Assembly, with_rests
-from recursive_dla.balance import Balance
-from recursive_dla.budget import Limits, complete_edges, memory
 from recursive_dla.cache import ActivationCache, as_cache
 from recursive_dla.checks import ensure_checked
-from recursive_dla.collecting import Collector, Everything, Strongest
 from recursive_dla.components import Components, head_components
-from recursive_dla.edges import Sources
 from recursive_dla.errors import InputError
-from recursive_dla.graph import AttributionGraph, GraphMetadata
+from recursive_dla.graphs.assembling import Assembly, with_rests
+from recursive_dla.graphs.balance import Balance
+from recursive_dla.graphs.budget import Limits, complete_edges, memory
+from recursive_dla.graphs.collecting import Collector, Everything, Strongest
+from recursive_dla.graphs.edges import Sources
+from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata
+from recursive_dla.graphs.pruning import checked_settings
+from recursive_dla.graphs.recursion import Swept, cone, sweep
 from recursive_dla.progress import tracked
 from recursive_dla.provenance import provenances
-from recursive_dla.pruning import checked_settings
-from recursive_dla.recursion import Swept, cone, sweep
 from recursive_dla.rules import DEFAULT_RULE, rule_named
 from recursive_dla.targets import Answers, Positions, Target, as_single_target, as_target
 from recursive_dla.writers import component_outputs
@@ -54,11 +54,11 @@ def attribution_graph(
         MLP@q ← c@q:      N^T J^T g[q] · o_c[q]
         head@q ← c@k:     A[q, k] · N^T W_V W_O g[q] · o_c[k]
 
-    with ``g[q]`` what the answer reads at ``q`` over all paths. See :mod:`recursive_dla.recursion`.
+    with ``g[q]`` what the answer reads at ``q`` over all paths. See :mod:`recursive_dla.graphs.recursion`.
 
     With ``max_edges`` or ``min_share`` the graph is what :meth:`AttributionGraph.prune` makes of the complete one,
-    which is never held: most of its edges are not even computed (:mod:`recursive_dla.edges`). That is the way for
-    prompts of more than about 80 tokens.
+    which is never held: most of its edges are not even computed (:mod:`recursive_dla.graphs.products`). That is the way
+    for prompts of more than about 80 tokens.
 
     Args:
         cache: The activations of one prompt: ours, or TransformerLens's own.

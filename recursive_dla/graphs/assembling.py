@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from recursive_dla.collecting import Collector, Edges
 from recursive_dla.components import Component, Components
-from recursive_dla.edges import Sources
-from recursive_dla.graph import LEAF_KINDS, AttributionGraph, GraphMetadata
-from recursive_dla.products import Fans
-from recursive_dla.recursion import Leaves, OwnPosition, Swept
+from recursive_dla.graphs.collecting import Collector, Edges
+from recursive_dla.graphs.edges import Sources
+from recursive_dla.graphs.graph import LEAF_KINDS, AttributionGraph, GraphMetadata
+from recursive_dla.graphs.products import Fans
+from recursive_dla.graphs.recursion import Leaves, OwnPosition, Swept
 
 # So many MLPs share one reading of what was written before them.
 _TOGETHER = 8
@@ -34,8 +34,8 @@ class _Group(NamedTuple):
 class Assembly:
     """One prompt's graph in the making.
 
-    Groups are numbered as :mod:`recursive_dla.collecting` needs it: components by place, the logit, then constants as
-    they are met.
+    Groups are numbered as :mod:`recursive_dla.graphs.collecting` needs it: components by place, the logit, then
+    constants as they are met.
     """
 
     def __init__(self, components: Components, n_pos: int, root: str, collector: Collector) -> None:

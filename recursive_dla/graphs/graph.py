@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
 
-    from recursive_dla.comparison import Align, GraphDifference
     from recursive_dla.figures.style import ThemeName
-    from recursive_dla.grouping import GroupBy
-    from recursive_dla.pruning import Layers, Names
+    from recursive_dla.graphs.comparison import Align, GraphDifference
+    from recursive_dla.graphs.grouping import GroupBy
+    from recursive_dla.graphs.pruning import Layers, Names
     from recursive_dla.slices import SliceInput
 
 # Nodes that read nothing: what a logit is traced back to.
@@ -124,7 +124,7 @@ class AttributionGraph:
             >>> round(float(influence[graph.is_leaf].sum()), 6)
             1.0
         """
-        from recursive_dla.pruning import node_influence
+        from recursive_dla.graphs.pruning import node_influence
 
         return node_influence(self)
 
@@ -139,8 +139,8 @@ class AttributionGraph:
         """The strongest edges, and the nodes from which the logit is still reached over them.
 
         What is cut stays in the nodes' ``rest_in`` and ``rest_out``, so the sums of the kept nodes still hold. How much
-        of the logit and of the influence is left is in ``metadata.pruning`` (see :func:`recursive_dla.pruning.keep`)
-        and printed with the graph. The steps go in this order:
+        of the logit and of the influence is left is in ``metadata.pruning`` (see
+        :func:`recursive_dla.graphs.pruning.keep`) and printed with the graph. The steps go in this order:
 
         Args:
             node_influence: Keep the nodes that hold this share of all nodes' influence (0.8 is usual), the strongest
@@ -163,7 +163,7 @@ class AttributionGraph:
             >>> len(small.nodes) < len(graph.nodes), small.metadata.pruning["influence_kept"] > 0.1
             (True, True)
         """
-        from recursive_dla.pruning import prune
+        from recursive_dla.graphs.pruning import prune
 
         return prune(
             self,
@@ -200,7 +200,7 @@ class AttributionGraph:
             >>> sorted(graph.select(kinds=["embed", "head"], layers=[-1, 0], positions=-1).nodes["id"])[:2]
             ['L0H0@14', 'L0H1@14']
         """
-        from recursive_dla.pruning import Selection, select
+        from recursive_dla.graphs.pruning import Selection, select
 
         return select(self, Selection(kinds, layers, positions, ids))
 
@@ -220,7 +220,7 @@ class AttributionGraph:
             >>> int(small.nodes["pos"].min()), "L0MLP@4" in set(small.nodes["id"])
             (1, False)
         """
-        from recursive_dla.pruning import Selection, drop
+        from recursive_dla.graphs.pruning import Selection, drop
 
         return drop(self, Selection(kinds, layers, positions, ids))
 
@@ -251,13 +251,13 @@ class AttributionGraph:
             >>> [member.id for member in movers.metadata.groups["name movers"]]
             ['L23H1@14', 'L23H3@14']
         """
-        from recursive_dla.grouping import group
+        from recursive_dla.graphs.grouping import group
 
         return group(self, by)
 
     def compare(self, other: AttributionGraph, *, align: Align = None) -> GraphDifference:
         """What changes from this graph to another: see :func:`recursive_dla.compare`."""
-        from recursive_dla.comparison import compare
+        from recursive_dla.graphs.comparison import compare
 
         return compare(self, other, align=align)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.flow import merge_parallel, totals
-from recursive_dla.graph import AttributionGraph, GraphMetadata
+from recursive_dla.graphs.flow import merge_parallel, totals
+from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata
 from recursive_dla.labels import token_label, visible_line
 
 Align = Literal["position", "component"] | Mapping[int, int] | None

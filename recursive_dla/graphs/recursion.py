@@ -4,7 +4,7 @@
    from the residual stream at each position, directly or through what was written later.
 2. From the top layer down, the MLP, then the heads: a component's attribution is ``g · output``. Pull ``g`` back
    through it (:mod:`recursive_dla.linear`) to get what the answer reads, through this component, from the stream before
-   it: that gives the weights of its in-edges (:mod:`recursive_dla.edges`), and is added to ``g``.
+   it: that gives the weights of its in-edges (:mod:`recursive_dla.graphs.edges`), and is added to ``g``.
 3. What is left at the embeddings is theirs.
 
 Since every component is replaced by an affine map with the same value, the result is a flow: for every component at
