@@ -30,6 +30,7 @@ _SCRIPTS = (
     "fragment.js",
     "derived.js",
     "actions.js",
+    "slices.js",
     "stage.js",
     "pointer.js",
     "keyboard.js",

@@ -28,6 +28,21 @@ function furnish(element, attributes, children) {
   return element;
 }
 
+/** Gives `element` these children, and leaves in place what it holds already: laying out anew is dear. */
+function fill(element, children) {
+  const wanted = new Set(children);
+  for (const child of [...element.childNodes]) if (!wanted.has(child)) child.remove();
+  children.forEach((child, i) => {
+    if (element.childNodes[i] !== child) element.insertBefore(child, element.childNodes[i] ?? null);
+  });
+}
+
+/** As `fill`, but where a child is like one that is there, that one stays. Listeners must be on `element`. */
+function refill(element, children) {
+  const known = new Map([...element.children].map((child) => [child.outerHTML, child]));
+  fill(element, children.map((child) => known.get(child.outerHTML) ?? child));
+}
+
 /** A function that recomputes only when one of its arguments is another one. */
 function remember(compute) {
   let known = null;

@@ -33,9 +33,11 @@ class Exports {
     painter.inset(plot, () => {
       painter.layer(scene.focus ? DIMMED.edges : 1, () => {
         // In a file what comes later lies on top: the strongest go last.
-        for (let i = scene.shown.edges.length; i > 0; i--) scene.drawEdges(painter, i - 1, i);
+        for (const edge of scene.shown.edges.toReversed()) scene.drawEdge(painter, edge, false);
       });
-      painter.layer(scene.focus ? DIMMED.items : 1, () => scene.drawItems(painter));
+      painter.layer(scene.focus ? DIMMED.items : 1, () => {
+        for (const item of scene.shown.items.toReversed()) scene.drawItem(painter, item);
+      });
       scene.drawOverlay(painter);
     });
     return painter.finish();

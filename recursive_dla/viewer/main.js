@@ -48,7 +48,8 @@ class Explorer {
     const { cursor } = this.stage;
     if (cursor && !view.shown.items.includes(cursor)) this.stage.setCursor(null);
     this.stage.hover(null);
-    this.stage.request("overlay", "ground");
+    this.stage.request("overlay");
+    if (view.layout !== known.layout) this.stage.request("ground");
     if (view.shown !== known.shown || view.layout !== known.layout || view.groups !== known.groups) {
       this.stage.request("items", "edges");
       // What it tells of may be gone.

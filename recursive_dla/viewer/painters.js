@@ -12,7 +12,9 @@ const pathOf = (() => {
 })();
 
 class CanvasPainter {
-  constructor(canvas, width, height) {
+  /** With `beneath`, what is painted first stays on top. */
+  constructor(canvas, width, height, beneath = false) {
+    this.beneath = beneath;
     this.scale = window.devicePixelRatio || 1;
     const pixels = [Math.round(width * this.scale), Math.round(height * this.scale)];
     // Setting the size also clears, but costs a new bitmap each time.
@@ -22,6 +24,7 @@ class CanvasPainter {
       canvas.style.height = `${height}px`;
     }
     this.context = canvas.getContext("2d");
+    this.context.globalCompositeOperation = beneath ? "destination-over" : "source-over";
     this.reset();
   }
 
@@ -66,12 +69,11 @@ class CanvasPainter {
     const path = pathOf(outline);
     context.setTransform(radius * scale, 0, 0, radius * scale, x * scale, y * scale);
     context.fillStyle = fill;
+    context.strokeStyle = stroke;
+    context.lineWidth = width / radius;
+    if (width && this.beneath) context.stroke(path);
     context.fill(path);
-    if (width) {
-      context.strokeStyle = stroke;
-      context.lineWidth = width / radius;
-      context.stroke(path);
-    }
+    if (width && !this.beneath) context.stroke(path);
     this.reset();
   }
 

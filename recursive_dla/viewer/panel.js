@@ -19,7 +19,7 @@ class Panel {
     const subject = itemKey(selected);
     const focus = this.focusKey();
     const scrolled = this.element.scrollTop;
-    this.element.replaceChildren(...(selected ? this.details(selected, state) : this.overview(shown)));
+    fill(this.element, selected ? this.details(selected, state) : this.overview(shown));
     // Setting it lays out the page at once, so not without need.
     if (scrolled) this.element.scrollTop = subject === this.subject ? scrolled : 0;
     if (focus !== null) this.focusOn(subject === this.subject ? focus : null);

@@ -61,27 +61,32 @@ class RowList {
     this.explorer = explorer;
     this.name = name;
     this.limits = new Map();
+    this.element = make("ul", {
+      class: "rows",
+      onkeydown: moveInList,
+      onclick: (event) => this.click(event),
+      onpointerover: (event) => this.hover(event),
+      onpointerleave: () => explorer.stage.hover(null),
+    });
   }
 
   /** `flows` lists [item, flow] pairs; `key` says whose list this is. */
   render(key, flows, { whole, limit, label }) {
     const shown = this.limits.get(key) ?? limit;
     const most = flows.reduce((top, [, flow]) => Math.max(top, Math.abs(flow)), 0);
-    const list = make("ul", { class: "rows", "aria-label": label, onkeydown: moveInList });
-    for (const [item, flow] of flows.slice(0, shown)) list.append(this.row(item, flow, { whole, most }));
-    const left = flows.length - shown;
-    if (left > 0) {
-      const sum = flows.slice(shown).reduce((total, [, flow]) => total + flow, 0);
-      list.append(make("li", {}, make("button", {
-        type: "button", class: "row row--more", "data-focus": `${this.name} more`,
-        onclick: () => {
-          this.limits.set(key, shown + 50);
-          this.explorer.refresh();
-          this.explorer.panel.focusOn(`${this.name} ${flows[shown][0].index}`);
-        },
-      }, `${left.toLocaleString("en-US")} more, in sum ${showSigned(sum)}`)));
-    }
-    return list;
+    const rows = flows.slice(0, shown).map(([item, flow]) => this.row(item, flow, { whole, most }));
+    if (flows.length > shown) rows.push(this.moreRow(flows.slice(shown)));
+    this.more = { key, shown, first: flows[shown]?.[0] };
+    this.element.setAttribute("aria-label", label);
+    refill(this.element, rows);
+    return this.element;
+  }
+
+  moreRow(left) {
+    const sum = left.reduce((total, [, flow]) => total + flow, 0);
+    return make("li", {}, make("button", {
+      type: "button", class: "row row--more", "data-focus": `${this.name} more`,
+    }, `${left.length.toLocaleString("en-US")} more, in sum ${showSigned(sum)}`));
   }
 
   row(item, flow, { whole, most }) {
@@ -92,10 +97,29 @@ class RowList {
       "aria-label": flowLabel(item, flow, whole, explorer.graph),
       "data-node": item.index,
       "data-focus": `${this.name} ${item.index}`,
-      onclick: () => explorer.goTo(item),
-      onpointerenter: () => explorer.stage.hover(explorer.drawnFor(item)),
-      onpointerleave: () => explorer.stage.hover(null),
     }, rowCells(item, { flow, whole, most, explorer })));
+  }
+
+  itemOf(event) {
+    const row = event.target.closest("[data-node]");
+    return row && this.explorer.itemAt(Number(row.dataset.node));
+  }
+
+  hover(event) {
+    const item = this.itemOf(event);
+    this.explorer.stage.hover(item ? this.explorer.drawnFor(item) : null);
+  }
+
+  click(event) {
+    const item = this.itemOf(event);
+    if (item) this.explorer.goTo(item);
+    else if (event.target.closest(".row--more")) this.showMore(this.more);
+  }
+
+  showMore({ key, shown, first }) {
+    this.limits.set(key, shown + 50);
+    this.explorer.refresh();
+    this.explorer.panel.focusOn(`${this.name} ${first.index}`);
   }
 }
 

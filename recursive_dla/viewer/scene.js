@@ -117,18 +117,6 @@ class Scene {
     this.drawTokenAxis(painter);
   }
 
-  /** Draws the edges from place `from` up to `to`, strongest first. */
-  drawEdges(painter, from, to) {
-    const { edges } = this.shown;
-    for (let i = from; i < to; i++) this.drawEdge(painter, edges[i], false);
-  }
-
-  drawItems(painter) {
-    // Weakest first, so that strong nodes stay on top.
-    const { items } = this.shown;
-    for (let i = items.length - 1; i >= 0; i--) this.drawItem(painter, items[i]);
-  }
-
   drawOverlay(painter) {
     if (this.focus) {
       for (const edge of this.focus.edges.toReversed()) this.drawEdge(painter, edge, true);

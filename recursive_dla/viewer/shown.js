@@ -69,10 +69,13 @@ function touches(node, keptCount) {
 function foldEdges(edges, groups) {
   const inGroup = new Uint8Array(groups.owners.length);
   for (const group of groups.folded) for (const { index } of group.members) inGroup[index] = 1;
-  const moves = (edge) => inGroup[edge.source.index] || inGroup[edge.target.index];
-
+  const still = [];
   const totals = new Map();
-  for (const edge of edges.filter(moves)) {
+  for (const edge of edges) {
+    if (!inGroup[edge.source.index] && !inGroup[edge.target.index]) {
+      still.push(edge);
+      continue;
+    }
     const source = groups.standIn(edge.source);
     const target = groups.standIn(edge.target);
     if (source === target) continue;
@@ -81,7 +84,7 @@ function foldEdges(edges, groups) {
     if (total) total.weight += edge.weight;
     else totals.set(key, { source, target, weight: edge.weight });
   }
-  return merge(edges.filter((edge) => !moves(edge)), [...totals.values()].sort(byWeight), byWeight);
+  return merge(still, [...totals.values()].sort(byWeight), byWeight);
 }
 
 /** Two lists in the same order as one; of equal things those of `many` come first. */

@@ -1,9 +1,5 @@
 // The canvases and when each of them is painted.
 
-// Edges painted in one frame. Where they need several, the first has other work
-// to do, too.
-const SLICE = 2000;
-const FIRST_SLICE = 300;
 const REST = 140; // milliseconds without movement before edges are redrawn
 
 class Stage {
@@ -20,8 +16,14 @@ class Stage {
     this.hovered = null;
     this.cursor = null;
 
-    this.painted = 0; // edges
-    this.paintedView = null;
+    // The frame that asks for them has other work to do, too.
+    this.slices = {
+      items: new Slices({ first: 600, next: 1500 }),
+      edges: new Slices({ first: 200, next: 1000 }),
+    };
+    this.nextSlice = 0;
+    this.paintedView = null; // of the edges
+    this.paintedColumn = null;
 
     for (const box of [this.window, this.walker]) {
       box.style.left = `${GUTTER.left}px`;
@@ -80,35 +82,34 @@ class Stage {
       this.canvases[name].style.opacity = scene.focus ? opacity : 1;
     }
     find("empty").hidden = scene.shown.items.length > 0;
-    if (stale.has("ground")) {
-      this.surface("ground", this.width, this.height, (painter) => scene.drawGround(painter));
+    if (stale.has("ground") || scene.column !== this.paintedColumn) {
+      this.paintedColumn = scene.column;
+      scene.drawGround(this.painter("ground", this));
     }
-    if (stale.has("items")) this.inset("items", (painter) => scene.drawItems(painter));
-    if (stale.has("overlay")) this.inset("overlay", (painter) => scene.drawOverlay(painter));
+    // Marks that move must not fall behind their labels.
+    if (stale.has("items")) this.startItems(scene, stale.has("moved"));
+    if (stale.has("overlay")) scene.drawOverlay(this.painter("overlay"));
     if (stale.has("edges")) this.startEdges(scene);
     else if (stale.has("moved")) this.moveEdges(scene);
+    this.planSlice();
   }
 
-  inset(name, draw) {
-    const { width, height } = this.explorer.camera;
-    this.surface(name, width, height, draw);
-  }
-
-  surface(name, width, height, draw) {
-    const painter = new CanvasPainter(this.canvases[name], width, height);
+  /** A painter on an empty canvas; `beneath` puts each thing below those painted before it. */
+  painter(name, { width, height } = this.explorer.camera, beneath = false) {
+    const painter = new CanvasPainter(this.canvases[name], width, height, beneath);
     painter.clear();
-    draw(painter);
+    return painter;
   }
 
   /** Few edges are redrawn at once; many are moved as a picture until rest. */
   moveEdges(scene) {
     clearTimeout(this.rest);
     const known = this.paintedView;
-    if (!known || scene.shown.edges.length <= SLICE) {
+    if (!known || this.slices.edges.fits(scene.shown.edges)) {
       this.startEdges(scene);
       return;
     }
-    cancelAnimationFrame(this.slices);
+    this.slices.edges.stop();
     const { camera } = this.explorer;
     const x = camera.scaleX / known.scaleX;
     const y = camera.scaleY / known.scaleY;
@@ -120,7 +121,6 @@ class Stage {
 
   startEdges(scene) {
     clearTimeout(this.rest);
-    cancelAnimationFrame(this.slices);
     const { camera } = this.explorer;
     this.canvases.edges.style.transform = "";
     this.paintedView = {
@@ -131,27 +131,30 @@ class Stage {
       scaleX: camera.scaleX,
       scaleY: camera.scaleY,
     };
-    const painter = new CanvasPainter(this.canvases.edges, camera.width, camera.height);
-    painter.clear();
-    // The strongest come first and stay on top of those that follow.
-    painter.context.globalCompositeOperation = "destination-over";
-    this.painted = 0;
-    this.paintSlice(scene, painter, scene.shown.edges.length <= SLICE ? SLICE : FIRST_SLICE);
+    const painter = this.sorted("edges");
+    this.slices.edges.start(scene.shown.edges, (edge) => scene.drawEdge(painter, edge, false));
   }
 
-  paintSlice(scene, painter, count) {
-    const end = Math.min(scene.shown.edges.length, this.painted + count);
-    scene.drawEdges(painter, this.painted, end);
-    this.painted = end;
-    if (end < scene.shown.edges.length) this.slices = requestAnimationFrame(() => this.goOn(scene, painter));
+  startItems(scene, moving) {
+    const painter = this.sorted("items");
+    this.slices.items.start(scene.shown.items, (item) => scene.drawItem(painter, item), moving || undefined);
+  }
+
+  /** A painter for what comes strongest first, and stays on top of what follows. */
+  sorted(name) {
+    return this.painter(name, this.explorer.camera, true);
+  }
+
+  planSlice() {
+    cancelAnimationFrame(this.nextSlice);
+    if (Object.values(this.slices).some((slices) => slices.unfinished)) {
+      this.nextSlice = requestAnimationFrame(() => this.goOn());
+    }
   }
 
   /** The next slice, but in a frame that has nothing more pressing to paint. */
-  goOn(scene, painter) {
-    if (this.frame) {
-      this.slices = requestAnimationFrame(() => this.goOn(scene, painter));
-    } else {
-      this.paintSlice(scene, painter, SLICE);
-    }
+  goOn() {
+    if (!this.frame) Object.values(this.slices).find((slices) => slices.unfinished)?.goOn();
+    this.planSlice();
   }
 }

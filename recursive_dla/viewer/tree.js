@@ -79,6 +79,14 @@ class Tree {
     this.limits = new Map();
     this.root = null;
     this.active = null;
+    this.element = make("ul", {
+      class: "rows rows--tree", role: "tree", "aria-label": "Inputs",
+      onkeydown: (event) => this.keydown(event),
+      onclick: (event) => this.click(event),
+      onfocusin: (event) => this.activate(event.target.dataset.path),
+      onpointerover: (event) => this.hover(event),
+      onpointerleave: () => explorer.stage.hover(null),
+    });
   }
 
   render(root, open) {
@@ -93,14 +101,8 @@ class Tree {
     if (!this.rows.some((row) => row.path === this.active)) this.active = this.rows[0]?.path ?? null;
     const most = this.rows.reduce((top, row) =>
       row.depth === 1 && Number.isFinite(row.flow) ? Math.max(top, Math.abs(row.flow)) : top, 0);
-    return make("ul", {
-      class: "rows rows--tree", role: "tree", "aria-label": "Inputs",
-      onkeydown: (event) => this.keydown(event),
-      onclick: (event) => this.click(event),
-      onfocusin: (event) => this.activate(event.target.dataset.path),
-      onpointerover: (event) => this.hover(event),
-      onpointerleave: () => this.explorer.stage.hover(null),
-    }, this.rows.map((row) => this.row(row, most)));
+    refill(this.element, this.rows.map((row) => this.row(row, most)));
+    return this.element;
   }
 
   row(row, most) {

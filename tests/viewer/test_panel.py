@@ -231,3 +231,25 @@ def test_a_node_that_was_merged_before_lists_its_members(explore):
     explorer.click("L1H0@3", shift=True)
     assert explorer.state["pins"] == ["L1H0@3"]
     assert explorer.page.get_by_role("button", name="Group", exact=False).first.is_visible()
+
+
+def test_rows_that_stay_the_same_stay_in_the_page(explore):
+    explorer = explore(tiny.graph())
+    explorer.run("() => { window.before = [...explorer.panel.strongest.element.children]; }")
+    names = "() => [...explorer.panel.strongest.element.children].map((row) => before.indexOf(row))"
+    pinned = explorer.page.get_by_role("list", name="Strongest nodes").get_by_role("button").nth(2)
+    pinned.focus()
+    explorer.press("p")
+    others = explorer.run(names)
+    assert others == [-1 if place == 2 else place for place in range(len(others))]
+    assert "Pinned" in explorer.page.locator("#panel [title=Pinned]").first.get_attribute("title")
+
+
+def test_rows_of_a_group_that_was_made_anew_still_lead_to_it(explore):
+    explorer = explore(tiny.graph(), "#groups=1:one:1:embed@2,embed@1;2:two:1:L0H1@1,L0H2@2")
+    explorer.run("() => explorer.actions.ungroup(1)")
+    row = explorer.page.locator("#panel").get_by_role("button", name="two, group of 2 nodes")
+    row.hover()
+    assert explorer.run("() => explorer.stage.hovered.name") == "two"
+    row.click()
+    assert explorer.state["selected"] == {"group": 2}

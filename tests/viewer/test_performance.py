@@ -31,7 +31,7 @@ def test_a_large_graph_answers_soon(explore, capsys):
     document = synthetic.graph(seed=2, tokens=words, n_nodes=5000, n_edges=50000)
     explorer = explore(document, "#share=1")
     page = explorer.page
-    explorer.wait("explorer.stage.painted === 50000")
+    explorer.wait("explorer.stage.slices.edges.painted === 50000")
     opened = explorer.run("() => performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
     explorer.run(WATCH)
     measured: list[tuple[str, float]] = []

@@ -190,11 +190,34 @@ def test_two_fingers_zoom(explore):
 
 def test_many_edges_are_painted_over_several_frames(explore):
     explorer = explore(synthetic.graph(tokens=WIDE, n_nodes=1500, n_edges=9000), "#share=1")
-    explorer.wait("explorer.stage.painted === 9000")
+    explorer.wait("explorer.stage.slices.edges.painted === 9000")
     explorer.page.mouse.move(700, 400)
     explorer.page.mouse.wheel(0, -200)
     explorer.wait("explorer.stage.canvases.edges.style.transform !== ''")
-    explorer.wait("explorer.stage.canvases.edges.style.transform === '' && explorer.stage.painted === 9000")
+    explorer.wait("explorer.stage.canvases.edges.style.transform === '' && explorer.stage.slices.edges.painted === 9000")
+
+
+def test_marks_painted_in_slices_lie_as_if_painted_at_once(explore):
+    # Marks of few columns overlap, so that what lies on top shows.
+    explorer = explore(synthetic.graph(tokens=WIDE[:60], n_nodes=4000, n_edges=6000), "#share=1&theme=light")
+    explorer.run("() => explorer.stage.request('items')")
+    explorer.settle()
+    explorer.wait("!explorer.stage.slices.items.unfinished && !explorer.stage.slices.edges.unfinished")
+    picture = "() => explorer.stage.canvases.items.toDataURL()"
+    sliced = explorer.run(picture)
+    whole = explorer.run(f"""() => {{
+      explorer.stage.startItems(explorer.stage.scene(), true);
+      return ({picture})();
+    }}""")
+    assert explorer.run("() => explorer.view().shown.items.length") == 4000
+    assert sliced == whole
+    backwards = explorer.run(f"""() => {{
+      const scene = explorer.stage.scene();
+      scene.shown = {{ ...scene.shown, items: scene.shown.items.toReversed() }};
+      explorer.stage.startItems(scene, true);
+      return ({picture})();
+    }}""")
+    assert backwards != whole
 
 
 def test_arrow_keys_walk_to_the_neighbours(explore):
