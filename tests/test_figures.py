@@ -17,7 +17,16 @@ import pytest
 import torch
 from models import POSITIONS, TWO_MODELS, available, demo_run, run
 
-from recursive_dla import ActivationCache, AttributionGraph, Breakdown, InputError, attribution_graph, break_down
+from recursive_dla import (
+    ActivationCache,
+    AttributionGraph,
+    AttributionTree,
+    Breakdown,
+    InputError,
+    attribution_graph,
+    attribution_tree,
+    break_down,
+)
 from recursive_dla.figures import (
     attention_figure,
     attention_frame,
@@ -33,6 +42,7 @@ from recursive_dla.figures import (
     logit_lens_frame,
     sankey_figure,
     sankey_frame,
+    tree_figure,
 )
 from recursive_dla.figures.places import edge_curves, node_places
 from recursive_dla.figures.style import THEMES, token_axis
@@ -56,6 +66,12 @@ def graph(dtype: torch.dtype = torch.float64) -> AttributionGraph:
 
 
 @cache
+def tree() -> AttributionTree:
+    model, _, _, activations = run("gpt2")
+    return attribution_tree(activations, model, 5, wrong_answers=17, max_nodes=60)
+
+
+@cache
 def own_cache(name: str = "gpt2", prompts: int = 1) -> ActivationCache:
     model, _, _, activations = run(name, prompts=prompts)
     return ActivationCache(activations.cache_dict, model)
@@ -72,6 +88,7 @@ def every_figure(theme: Any = "light") -> dict[str, Any]:
         "lens": logit_lens_figure(own_cache(), 5, theme=theme),
         "lens_top": logit_lens_figure(own_cache(), theme=theme),
         "attention": attention_figure(own_cache(), 1, 1, theme=theme),
+        "tree": tree_figure(tree(), theme=theme),
     }
 
 
@@ -297,16 +314,12 @@ OURS = re.compile(r"</?b>|<br>|<span style='[^'<>]*'>|</span>|&lt;|&gt;|&amp;|&#
 
 def test_tokens_are_never_read_as_markup_and_control_characters_show(monkeypatch: pytest.MonkeyPatch) -> None:
     found = replace(breakdown(), tokens=(HOSTILE,))
-    meta = graph().metadata
-    hostile = replace(
-        graph(),
-        metadata=replace(
-            meta,
-            tokens=tuple(Token(pos, None, text) for pos, text in enumerate(HOSTILE)),
-            target=replace(meta.target, label="<i>$x$\n"),
-            model="<u>",
-        ),
-    )
+    told: dict[str, Any] = {
+        "tokens": tuple(Token(pos, None, text) for pos, text in enumerate(HOSTILE)),
+        "target": replace(graph().metadata.target, label="<i>$x$\n"),
+        "model": "<u>",
+    }
+    hostile = replace(graph(), metadata=replace(graph().metadata, **told))
     monkeypatch.setattr("recursive_dla.labels.prompt_texts", lambda cache: (HOSTILE,))
     for module in ("lens", "attention"):
         monkeypatch.setattr(f"recursive_dla.figures.{module}.prompt_texts", lambda cache: (HOSTILE,))
@@ -319,6 +332,7 @@ def test_tokens_are_never_read_as_markup_and_control_characters_show(monkeypatch
         sankey_figure(hostile, max_edges=400),
         logit_lens_figure(own_cache(), 5),
         attention_figure(own_cache(), 1, 1),
+        tree_figure(AttributionTree(tree().nodes, replace(tree().metadata, **told))),
     ]
     for figure in figures:
         shown = list(strings(json.loads(figure.to_json())))
@@ -362,6 +376,10 @@ def test_hover_text_names_component_token_and_number() -> None:
     )
     assert re.search(r"→ <b>\S+@\d</b> \d .*[+−]\d+\.\d{4} logits", figures["sankey"].data[0].link.customdata[0])
     assert re.search(r"<b>0_pre</b> at 0 .*rank [\d,]+, logit", figures["lens"].data[0].customdata[0, 0])
+    assert re.search(
+        r"<b>\S+@\d</b> \d .*<br>→ <b>\S+@\d</b> \d .*<br>[+−]\d+\.\d{4} logits, [+−][\d.]+ % of the root",
+        figures["tree"].data[1].hovertext[1],
+    )
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
