@@ -214,11 +214,15 @@ def _breakdown_rows(breakdown: Breakdown, token: int, prompt: int) -> list[tuple
 def _token_strip(texts: Sequence[str], shares: Sequence[float], unit: str) -> str:
     """The prompt, each token on a ground that is the stronger the more its leaves give."""
     largest = max(map(abs, shares), default=0.0) or 1.0
+    # Of a long prompt the middle is left out: what matters most is often where it ends.
+    left = max(0, len(texts) - _MOST_TOKENS)
+    start = _MOST_TOKENS // 2 if left else len(texts)
     shown = []
     for pos, (text, share) in enumerate(zip(texts, shares, strict=True)):
-        if pos == _MOST_TOKENS:
-            shown.append(f"<span>… and {len(texts) - pos:,} more tokens</span>")
-            break
+        if start <= pos < start + left:
+            if pos == start:
+                shown.append(f"<span>… {left:,} more {'token' if left == 1 else 'tokens'} …</span>")
+            continue
         color = _RAISES if share >= 0 else _LOWERS
         ground = f"background:rgba({color},{abs(share) / largest * 0.6:.2f})"
         hint = html.escape(f"{token_label(pos, text, _LONGEST_TEXT)}: {_signed(share)}{unit} from its embedding")

@@ -75,6 +75,24 @@ def test_a_graph_shows_its_value_tokens_and_strongest_components() -> None:
         assert f": {leaves[pos]:+.3f} logits".replace("-", "−") in str(hint)
 
 
+@pytest.mark.parametrize("shown", ["graph", "breakdown"])
+def test_numbers_are_blue_if_they_raise_and_red_if_they_lower(shown: str) -> None:
+    html = {"graph": graph, "breakdown": breakdown}[shown]()._repr_html_()
+    grounds = re.findall(r"background:rgba\((\d+),\d+,(\d+),\.25\)\">([+−])", html)
+    assert {sign for *_, sign in grounds} == {"+", "−"}
+    for red, blue, sign in grounds:
+        assert (int(blue) > int(red)) == (sign == "+")
+
+
+def test_the_tokens_grounds_tell_how_much_their_leaves_give() -> None:
+    nodes, html = graph().nodes, graph()._repr_html_()
+    leaves = nodes[nodes["kind"].isin(["embed", "pos_embed", "bias"])].groupby("pos")["attribution"].sum()
+    found = re.findall(r"background:rgba\((\d+),\d+,(\d+),([\d.]+)\);padding:0 1px", html)
+    for (red, blue, opacity), (_, share) in zip(found, leaves.items(), strict=True):
+        assert (int(blue) > int(red)) == (share >= 0)
+        assert float(opacity) == pytest.approx(0.6 * abs(share) / leaves.abs().max(), abs=0.006)
+
+
 def test_a_pruned_graph_says_of_what() -> None:
     page = Page(graph().prune(max_edges=31)._repr_html_())
     assert f"pruned from {len(graph().nodes):,} nodes and {len(graph().edge_weight):,} edges; " in page.text
@@ -134,7 +152,10 @@ def test_it_stays_small(text: str) -> None:
     tokens = tuple(Token(pos, None, text) for pos in range(5000))
     long = replace(graph(), metadata=replace(meta, tokens=tokens))
     assert len(long._repr_html_().encode()) < 100_000
-    assert "and 4,800 more tokens" in Page(long._repr_html_()).text
+    page = Page(long._repr_html_())
+    assert "… 4,800 more tokens …" in page.text
+    # The beginning and the end are there.
+    assert [int(str(title).split(" ")[0]) for title in page.titles] == [*range(100), *range(4900, 5000)]
     many = replace(breakdown(prompts=11), tokens=((text,) * 7,) * 11)
     assert len(many._repr_html_().encode()) < 60_000
     assert "… and 18 more" in Page(many._repr_html_()).text

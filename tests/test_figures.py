@@ -180,6 +180,32 @@ def test_the_graph_figure_draws_every_edge_once_with_its_sign(dtype: torch.dtype
     assert graph().figure(max_edges=31, theme="light").to_json() == graph_figure(graph(), max_edges=31).to_json()
 
 
+def test_the_graph_figure_colours_edges_by_sign_and_widens_them_by_size() -> None:
+    pruned = graph().prune(max_edges=31)
+    figure = graph_figure(graph(), max_edges=31)
+    axis = token_axis([token.text for token in pruned.metadata.tokens])
+    x, y = edge_curves(pruned, node_places(pruned, axis.length / len(pruned.metadata.tokens)))
+    steps = x.shape[1]
+    drawn: dict[tuple[float, ...], tuple[str, float]] = {}
+    for line in figure.data[:-2]:
+        along, up = (np.asarray(values, dtype=float).reshape(-1, steps + 1)[:, :-1] for values in (line.x, line.y))
+        for ends in np.stack([along[:, 0], up[:, 0], along[:, -1], up[:, -1]], axis=1).round(6).tolist():
+            drawn[tuple(ends)] = line.line.color, line.line.width
+    ends = np.stack([x[:, 0], y[:, 0], x[:, -1], y[:, -1]], axis=1).round(6).tolist()
+    found = [drawn[tuple(end)] for end in ends]
+    light = THEMES["light"]
+    assert [color for color, _ in found] == [
+        light.raises if weight >= 0 else light.lowers for weight in pruned.edge_weight
+    ]
+    widths = np.array([width for _, width in found])[np.argsort(-np.abs(pruned.edge_weight))]
+    assert (np.diff(widths) <= 0).all()
+    assert widths[0] > 2 * widths[-1]
+    *_, nodes = figure.data
+    assert list(nodes.marker.color) == [
+        light.raises if attribution >= 0 else light.lowers for attribution in pruned.nodes["attribution"]
+    ]
+
+
 @pytest.mark.parametrize("column", [13.0, 66.0])
 def test_no_node_of_the_graph_figure_lies_on_another(column: float) -> None:
     places = node_places(graph(), column)
@@ -288,6 +314,21 @@ def test_signed_colours_are_centred_on_zero(name: str, theme: str) -> None:
     assert [place for place, _ in heatmap.colorscale] == pytest.approx([1 - p for p, _ in heatmap.colorscale[::-1]])
 
 
+def luminance(color: str) -> float:
+    """As WCAG 2 defines it."""
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("name", THEME_NAMES)
+def test_text_and_lines_stand_out_from_the_ground(name: str) -> None:
+    theme = THEMES[name]
+    for color, least in ((theme.text, 7), (theme.faint, 4.5), (theme.raises, 3), (theme.lowers, 3)):
+        low, high = sorted((luminance(color), luminance(theme.paper)))
+        assert (high + 0.05) / (low + 0.05) >= least
+
+
 def test_light_and_dark_differ_in_template_and_ground() -> None:
     for light, dark in zip(every_figure("light").values(), every_figure("dark").values(), strict=True):
         assert light.layout.paper_bgcolor == "#ffffff"
@@ -374,6 +415,7 @@ def test_hover_text_names_component_token_and_number() -> None:
     assert re.search(
         r"<b>\S+@\d</b> \d .*<br>→ <b>\S+@\d</b> \d .*<br>[+−]\d+\.\d{4} logits", figures["graph"].data[-2].text[0]
     )
+    assert re.match(r"<b>\S+@\d</b> \d .*<br>[+−]\d+\.\d{4} logits$", figures["graph"].data[-1].text[0])
     assert re.search(r"→ <b>\S+@\d</b> \d .*[+−]\d+\.\d{4} logits", figures["sankey"].data[0].link.customdata[0])
     assert re.search(r"<b>0_pre</b> at 0 .*rank [\d,]+, logit", figures["lens"].data[0].customdata[0, 0])
     assert re.search(

@@ -1,5 +1,8 @@
 // Taking the view elsewhere: a link, a picture, a part of the graph.
 
+const CAPTION = 58; // pixels above a saved picture
+const RAMP = { width: 84, height: 9, steps: 42 };
+
 class Exports {
   constructor(explorer) {
     this.explorer = explorer;
@@ -26,19 +29,21 @@ class Exports {
     const scene = stage.scene();
     scene.hovered = null;
     scene.rings = scene.rings.filter(([, style]) => style !== "cursor");
-    const painter = new SvgPainter(stage.width, stage.height, document.title);
-    painter.rect(0, 0, stage.width, stage.height, scene.palette.surface);
-    scene.drawGround(painter);
-    const plot = { x: GUTTER.left, y: 0, width: camera.width, height: camera.height };
-    painter.inset(plot, () => {
-      painter.layer(scene.focus ? DIMMED.edges : 1, () => {
-        // In a file what comes later lies on top: the strongest go last.
-        for (const edge of scene.shown.edges.toReversed()) scene.drawEdge(painter, edge, false);
+    const painter = new SvgPainter(stage.width, CAPTION + stage.height, document.title);
+    painter.rect(0, 0, stage.width, CAPTION + stage.height, scene.palette.surface);
+    drawCaption(painter, scene);
+    painter.layer({ y: CAPTION }, () => {
+      scene.drawGround(painter);
+      painter.inset({ x: GUTTER.left, width: camera.width, height: camera.height }, () => {
+        painter.layer({ opacity: scene.focus ? DIMMED.edges : 1 }, () => {
+          // In a file what comes later lies on top: the strongest go last.
+          for (const edge of scene.shown.edges.toReversed()) scene.drawEdge(painter, edge, false);
+        });
+        painter.layer({ opacity: scene.focus ? DIMMED.items : 1 }, () => {
+          for (const item of scene.shown.items.toReversed()) scene.drawItem(painter, item);
+        });
+        scene.drawOverlay(painter);
       });
-      painter.layer(scene.focus ? DIMMED.items : 1, () => {
-        for (const item of scene.shown.items.toReversed()) scene.drawItem(painter, item);
-      });
-      scene.drawOverlay(painter);
     });
     return painter.finish();
   }
@@ -52,6 +57,42 @@ class Exports {
     }
     const text = JSON.stringify(pinnedSubgraph(graph, pins, groups), null, 2);
     download("attribution-subgraph.json", "application/json", `${text}\n`);
+  }
+}
+
+/** What a saved picture is of, and what its colours and shapes mean. */
+function drawCaption(painter, { graph, palette }) {
+  const { model, target, value } = graph.metadata;
+  const is = value === undefined ? "" : `: ${showSigned(value)} logits`;
+  const at = target?.pos === undefined ? "" : ` at ${target.pos}`;
+  painter.text(GUTTER.left, 17, `${showProse(target?.label ?? "attribution")}${at}${is}`, {
+    size: 13.5, colour: palette.ink, align: "start", weight: 600, sans: true,
+  });
+
+  let x = GUTTER.left;
+  const y = 39;
+  const write = (text) => {
+    painter.text(x, y, text, { size: AXIS_SIZE, colour: palette.muted, align: "start" });
+    x += text.length * LETTER * AXIS_SIZE + 8;
+  };
+  const limit = showNumber(graph.largest);
+  write(`−${limit}`);
+  const step = RAMP.width / RAMP.steps;
+  for (let i = 0; i < RAMP.steps; i++) {
+    const fill = palette.fill((2 * i + 1) / RAMP.steps - 1);
+    // A little too wide, so that no seam shows.
+    painter.rect(x + i * step, y - RAMP.height / 2, step + 0.3, RAMP.height, fill);
+  }
+  x += RAMP.width + 8;
+  write(`+${limit}`);
+  for (const kind of graph.kinds.keys()) {
+    painter.shape(outlineOf(kind), x + 12, y, 4.5, { fill: palette.muted, stroke: palette.surface, width: 0 });
+    x += 22;
+    write(kindName(kind));
+  }
+  if (model !== undefined) {
+    x += 6;
+    write(showProse(`${model}`));
   }
 }
 

@@ -119,18 +119,19 @@ class SvgPainter {
     this.add("title", {}, title);
   }
 
-  /** What `draw` paints, moved by (x, y) and cut to the given size. */
-  inset({ x, y, width, height }, draw) {
+  /** What `draw` paints, moved to the right by `x` and cut to the given size. */
+  inset({ x, width, height }, draw) {
     this.parts.push(
       `<clipPath id="plot"><rect width="${width}" height="${height}"/></clipPath>`,
-      `<g transform="translate(${x} ${y})" clip-path="url(#plot)">`,
+      `<g transform="translate(${x} 0)" clip-path="url(#plot)">`,
     );
     draw();
     this.parts.push("</g>");
   }
 
-  layer(opacity, draw) {
-    this.parts.push(opacity === 1 ? "<g>" : `<g opacity="${opacity}">`);
+  /** What `draw` paints, fainter or moved downwards. */
+  layer({ opacity = 1, y = 0 }, draw) {
+    this.parts.push(`<g${opacity === 1 ? "" : ` opacity="${opacity}"`}${y ? ` transform="translate(0 ${y})"` : ""}>`);
     draw();
     this.parts.push("</g>");
   }

@@ -154,37 +154,49 @@ class Scene {
     }
   }
 
-  /** Names the most telling items, as far as they do not cover one another. */
+  /** Names the most telling items, as far as the names cover neither one another nor these items' marks. */
   drawLabels(painter) {
     const first = this.focus?.items ?? this.shown.items;
     const wanted = this.hovered && !this.hovered.source ? new Set([this.hovered, ...first]) : first;
-    const taken = [];
-    let count = 0;
+    const named = [];
     for (const item of wanted) {
-      if (count === MOST_LABELS) break;
-      const x = this.x(item);
-      const y = this.y(item);
-      if (!this.sees(x, y, 0)) continue;
-      count += 1;
-      const text = this.label(item);
-      const width = Array.from(text).length * LETTER * LABEL_SIZE;
-      const offset = this.radius(item) + 5;
-      const places = [
-        [x + offset, y, "start", x + offset],
-        [x - offset, y, "end", x - offset - width],
-        [x, y - offset - 5, "middle", x - width / 2],
-      ];
-      for (const [textX, textY, align, left] of places) {
-        const box = [left - 1, textY - 7, left + width + 1, textY + 7];
-        if (box[0] < 0 || box[2] > this.camera.width || box[1] < 0) continue;
-        if (taken.some((other) => overlap(box, other))) continue;
-        taken.push(box, [x - 5, y - 5, x + 5, y + 5]);
-        painter.text(textX, textY, text, {
-          size: LABEL_SIZE, colour: this.palette.ink, align, halo: this.palette.surface,
-        });
-        break;
-      }
+      if (named.length === MOST_LABELS) break;
+      if (this.sees(this.x(item), this.y(item), 0)) named.push(item);
     }
+    const taken = named.map((item) => this.markBox(item));
+    for (const item of named) {
+      const text = this.label(item);
+      const place = this.labelPlace(item, text, taken);
+      if (!place) continue;
+      taken.push(place.box);
+      painter.text(place.x, place.y, text, {
+        size: LABEL_SIZE, colour: this.palette.ink, align: place.align, halo: this.palette.surface,
+      });
+    }
+  }
+
+  /** [left, top, right, bottom] of what a name should leave free. */
+  markBox(item) {
+    const [x, y, room] = [this.x(item), this.y(item), Math.max(3, this.radius(item) - 2)];
+    return [x - room, y - room, x + room, y + room];
+  }
+
+  /** Beside the item or above it, wherever there is room; null if there is none. */
+  labelPlace(item, text, taken) {
+    const [x, y] = [this.x(item), this.y(item)];
+    const width = Array.from(text).length * LETTER * LABEL_SIZE;
+    const offset = this.radius(item) + 5;
+    const places = [
+      { x: x + offset, y, align: "start", left: x + offset },
+      { x: x - offset, y, align: "end", left: x - offset - width },
+      { x, y: y - offset - 5, align: "middle", left: x - width / 2 },
+    ];
+    for (const place of places) {
+      const box = [place.left - 1, place.y - 7, place.left + width + 1, place.y + 7];
+      const inside = box[0] >= 0 && box[2] <= this.camera.width && box[1] >= 0;
+      if (inside && !taken.some((other) => overlap(box, other))) return { ...place, box };
+    }
+    return null;
   }
 
   /** Embeddings are told apart by their tokens only. */

@@ -216,19 +216,36 @@ def test_without_pins_there_is_nothing_to_save(explore):
 
 
 def test_the_view_is_saved_as_svg(explore):
-    explorer = explore(tiny.graph(), "#sel=L1H0@3&groups=1:%3Cg%3E:1:L0MLP@3,L1MLP@3")
+    explorer = explore(tiny.graph(), "#sel=L1H0@3&theme=light&groups=1:%3Cg%3E:1:L0MLP@3,L1MLP@3")
     root = ElementTree.fromstring(saved(explorer, "View as SVG"))
     space = "{http://www.w3.org/2000/svg}"
     box = explorer.page.locator("#plot").bounding_box()
-    for side in ("width", "height"):
-        assert float(root.get(side)) == pytest.approx(box[side], abs=1)
+    assert float(root.get("width")) == pytest.approx(box["width"], abs=1)
+    # The caption stands above what is seen.
+    assert float(root.get("height")) == pytest.approx(box["height"] + 58, abs=1)
     texts = {text.text for text in root.iter(f"{space}text")}
     assert {"L1H0", "logit", "·a", "·b", "·c"} <= texts
+    assert {"' Mary' − ' John' at 3: +10.000 logits", "−7.000", "+7.000", "SmolLM2-135M-Instruct"} <= texts
+    assert {"Logit", "Attention head", "MLP", "Token embedding"} <= texts
+
     curves = [path for path in root.iter(f"{space}path") if path.get("fill") == "none"]
     edges = explorer.shown()["edges"]
     focus = explorer.run("() => explorer.view().focus.edges.length")
     assert len(curves) == len(edges) + focus
-    assert len({curve.get("stroke") for curve in curves}) == 2
+    positive, negative = "rgb(18, 102, 176)", "rgb(200, 80, 15)"
+    # The strongest come last.
+    everything = curves[: len(edges)][::-1]
+    assert [curve.get("stroke") for curve in everything] == [
+        positive if weight >= 0 else negative for *_, weight in edges
+    ]
+    widths = [float(curve.get("stroke-width")) for curve in everything]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 5 * widths[-1]
+    fills = explorer.run("() => [-1, -0.01, 0.01, 1].map((value) => explorer.palette.fill(value))")
+    assert fills[0] == negative
+    assert fills[-1] == positive
+    blues = [int(fill.split(",")[2].rstrip(")")) for fill in fills[:3]]
+    assert blues == sorted(blues)
 
 
 def test_the_link_is_copied(explore):

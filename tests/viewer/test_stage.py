@@ -194,7 +194,9 @@ def test_many_edges_are_painted_over_several_frames(explore):
     explorer.page.mouse.move(700, 400)
     explorer.page.mouse.wheel(0, -200)
     explorer.wait("explorer.stage.canvases.edges.style.transform !== ''")
-    explorer.wait("explorer.stage.canvases.edges.style.transform === '' && explorer.stage.slices.edges.painted === 9000")
+    explorer.wait(
+        "explorer.stage.canvases.edges.style.transform === '' && explorer.stage.slices.edges.painted === 9000"
+    )
 
 
 def test_marks_painted_in_slices_lie_as_if_painted_at_once(explore):
