@@ -1,7 +1,7 @@
 // Taking the view elsewhere: a link, a picture, a part of the graph.
 
 const CAPTION = 58; // pixels above a saved picture
-const RAMP = { width: 84, height: 9, steps: 42 };
+const RAMP = { width: 84, height: 10, steps: 42 };
 
 class Exports {
   constructor(explorer) {
@@ -61,12 +61,15 @@ class Exports {
 }
 
 /** What a saved picture is of, and what its colours and shapes mean. */
-function drawCaption(painter, { graph, palette }) {
+function drawCaption(painter, { graph, palette, camera }) {
   const { model, target, value } = graph.metadata;
   const is = value === undefined ? "" : `: ${showSigned(value)} logits`;
   const at = target?.pos === undefined ? "" : ` at ${target.pos}`;
   painter.text(GUTTER.left, 17, `${showProse(target?.label ?? "attribution")}${at}${is}`, {
     size: 13.5, colour: palette.ink, align: "start", weight: 600, sans: true,
+  });
+  painter.text(GUTTER.left + camera.width - 8, 17, showProse(`${model ?? ""}`), {
+    size: AXIS_SIZE, colour: palette.muted, align: "end", sans: true,
   });
 
   let x = GUTTER.left;
@@ -77,11 +80,11 @@ function drawCaption(painter, { graph, palette }) {
   };
   const limit = showNumber(graph.largest);
   write(`−${limit}`);
-  const step = RAMP.width / RAMP.steps;
+  // Whole pixels, so that no seam shows.
+  const [left, step] = [Math.round(x), RAMP.width / RAMP.steps];
   for (let i = 0; i < RAMP.steps; i++) {
     const fill = palette.fill((2 * i + 1) / RAMP.steps - 1);
-    // A little too wide, so that no seam shows.
-    painter.rect(x + i * step, y - RAMP.height / 2, step + 0.3, RAMP.height, fill);
+    painter.rect(left + i * step, y - RAMP.height / 2, step, RAMP.height, fill);
   }
   x += RAMP.width + 8;
   write(`+${limit}`);
@@ -89,10 +92,6 @@ function drawCaption(painter, { graph, palette }) {
     painter.shape(outlineOf(kind), x + 12, y, 4.5, { fill: palette.muted, stroke: palette.surface, width: 0 });
     x += 22;
     write(kindName(kind));
-  }
-  if (model !== undefined) {
-    x += 6;
-    write(showProse(`${model}`));
   }
 }
 

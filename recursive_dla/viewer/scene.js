@@ -7,6 +7,7 @@ const LABEL_SIZE = 11;
 const LETTER = 0.602; // width of a monospaced letter, in font sizes
 const SLANT = -Math.PI / 3.6;
 const MOST_LABELS = 70;
+const MARKS_KEPT_FREE = 24; // by the names of others
 const MOST_RINGS = 400;
 const MOST_BOW = 34; // pixels to the right
 const SMALLEST_RIMMED = 2.6;
@@ -154,7 +155,7 @@ class Scene {
     }
   }
 
-  /** Names the most telling items, as far as the names cover neither one another nor these items' marks. */
+  /** Names the most telling items, as far as the names cover neither one another nor the strongest marks. */
   drawLabels(painter) {
     const first = this.focus?.items ?? this.shown.items;
     const wanted = this.hovered && !this.hovered.source ? new Set([this.hovered, ...first]) : first;
@@ -163,12 +164,12 @@ class Scene {
       if (named.length === MOST_LABELS) break;
       if (this.sees(this.x(item), this.y(item), 0)) named.push(item);
     }
-    const taken = named.map((item) => this.markBox(item));
+    const taken = named.slice(0, MARKS_KEPT_FREE).map((item) => this.markBox(item));
     for (const item of named) {
       const text = this.label(item);
       const place = this.labelPlace(item, text, taken);
       if (!place) continue;
-      taken.push(place.box);
+      taken.push(place.box, this.markBox(item));
       painter.text(place.x, place.y, text, {
         size: LABEL_SIZE, colour: this.palette.ink, align: place.align, halo: this.palette.surface,
       });
@@ -181,7 +182,7 @@ class Scene {
     return [x - room, y - room, x + room, y + room];
   }
 
-  /** Beside the item or above it, wherever there is room; null if there is none. */
+  /** Beside the item, above or below it, wherever there is room; null if there is none. */
   labelPlace(item, text, taken) {
     const [x, y] = [this.x(item), this.y(item)];
     const width = Array.from(text).length * LETTER * LABEL_SIZE;
@@ -190,10 +191,11 @@ class Scene {
       { x: x + offset, y, align: "start", left: x + offset },
       { x: x - offset, y, align: "end", left: x - offset - width },
       { x, y: y - offset - 5, align: "middle", left: x - width / 2 },
+      { x, y: y + offset + 5, align: "middle", left: x - width / 2 },
     ];
     for (const place of places) {
       const box = [place.left - 1, place.y - 7, place.left + width + 1, place.y + 7];
-      const inside = box[0] >= 0 && box[2] <= this.camera.width && box[1] >= 0;
+      const inside = box[0] >= 0 && box[2] <= this.camera.width && box[1] >= 0 && box[3] <= this.camera.height;
       if (inside && !taken.some((other) => overlap(box, other))) return { ...place, box };
     }
     return null;
