@@ -399,6 +399,14 @@ def test_tokens_of_any_prompt_have_labels_that_fit_and_differ(n: int) -> None:
     assert axis.settings["tickangle"] == (0 if n <= 20 else 90)
 
 
+@pytest.mark.parametrize("drawn", [heads_figure, lambda found: head_sources_figure(found, 2, 1)])
+def test_tokens_stand_along_the_axis_in_their_order(drawn: Callable[[Breakdown], Any]) -> None:
+    figure = drawn(replace(breakdown(), tokens=(tuple(f" t{pos}" for pos in range(POSITIONS)),)))
+    assert list(figure.layout.xaxis.ticktext) == [f"·t{pos}<br>{pos}" for pos in range(POSITIONS)]
+    assert list(figure.layout.xaxis.tickvals) == list(range(POSITIONS))
+    assert figure.layout.xaxis.range[0] < figure.layout.xaxis.range[1]
+
+
 def test_long_tokens_are_cut_on_axes_and_whole_in_hover_text() -> None:
     long = " unbelievably-long-token"
     found = replace(breakdown(), tokens=((long,) * POSITIONS,))
