@@ -15,11 +15,15 @@ from recursive_dla import AttributionGraph, attribution_graph, attribution_graph
 from recursive_dla.cache import as_cache
 from recursive_dla.components import head_components
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.budget import Limits, Memory, memory
-from recursive_dla.graphs.collecting import Edges, Strongest
+from recursive_dla.graphs.assembling import Assembly
+from recursive_dla.graphs.budget import Limits, Memory, complete_edges, memory
+from recursive_dla.graphs.collecting import Edges, Everything, Strongest
+from recursive_dla.graphs.edges import Sources
+from recursive_dla.graphs.recursion import sweep
 from recursive_dla.graphs.values import ValueSpace, virtual_weights_bytes
 from recursive_dla.provenance import GraphTarget
-from recursive_dla.targets import direction_target
+from recursive_dla.rules import rule_named
+from recursive_dla.targets import direction_target, logit_target
 from recursive_dla.writers import component_outputs
 
 ANSWER, WRONG = 5, 17
@@ -98,6 +102,34 @@ def test_without_memory_for_virtual_weights_the_graph_is_the_same(name: str, mon
     monkeypatch.setattr("recursive_dla.graphs.budget.virtual_weights_bytes", lambda *_: 2**40)
     monkeypatch.setattr(ValueSpace, "_by_virtual_weights", None)
     assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted)
+
+
+@pytest.mark.parametrize("name", TWO_MODELS)
+def test_a_head_that_writes_nothing_has_no_edges_and_no_other_edge_changes(name: str) -> None:
+    """Every fan of later layers has a zero in it then."""
+    model = tiny(name)
+    cache = as_cache(run_on(model, random_tokens(positions=LONG)).cache, model)
+    components = head_components(cache.weights)
+    silent = components.labels.index("L0H1")
+    assembled = []
+    for scale in (1.0, 0.0):
+        outputs = component_outputs(cache, components).permute(1, 2, 0, 3).contiguous()
+        outputs[:, :, silent] *= scale
+        collector = Everything(LONG, complete_edges(components, LONG), outputs)
+        target = logit_target(cache, ANSWER)
+        sources = Sources(cache, components, outputs, Memory(2**26, False, 0))
+        assembly = Assembly(components, LONG, "logit", collector)
+        for part in sweep(cache, target, components, outputs, rule_named("ratio")):
+            assembly.add(part, 0, sources)
+        numbers, found = collector.finished(len(components) + 20, len(components) * LONG + LONG - 1)
+        assert set(found.source) | set(found.target) == set(range(len(numbers)))
+        assert (found.weight != 0).all()
+        ends = zip(numbers[found.source].tolist(), numbers[found.target].tolist(), strict=True)
+        assembled.append(dict(zip(ends, found.weight.tolist(), strict=True)))
+    whole, less = assembled
+    gone = {ends for ends in whole if ends[0] // LONG == silent}
+    assert gone
+    assert less == {ends: weight for ends, weight in whole.items() if ends not in gone}
 
 
 def test_virtual_weights_take_half_of_the_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

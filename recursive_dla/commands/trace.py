@@ -84,11 +84,11 @@ def trace(
     what each takes from which component at which token, and how exactly it all adds up.
     """
     from recursive_dla.export import check_writable
-    from recursive_dla.graphs.pruning import checked_settings, given
+    from recursive_dla.graphs.pruning import checked_settings, only_given
 
     paths = out or []
     written = [file for path in paths for file in check_writable(path).files(path)]
-    pruning = given(
+    pruning = only_given(
         max_edges=max_edges, min_share=min_share, node_influence=node_influence, edge_influence=edge_influence
     )
     if paths and not pruning:

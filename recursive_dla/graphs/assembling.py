@@ -17,7 +17,7 @@ from recursive_dla.graphs.graph import LEAF_KINDS, AttributionGraph, GraphMetada
 from recursive_dla.graphs.products import Fans
 from recursive_dla.graphs.recursion import Leaves, OwnPosition, Swept
 
-# So many MLPs share one reading of what was written before them.
+# So many MLPs share one reading of what was written before them; the floor does without their edges until then.
 _TOGETHER = 8
 
 

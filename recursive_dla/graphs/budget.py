@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from recursive_dla.cache import ActivationCache
 from recursive_dla.components import Components
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.pruning import given
+from recursive_dla.graphs.pruning import only_given
 from recursive_dla.graphs.values import virtual_weights_bytes
 
 # While the strongest are collected and put together: numbers of both ends and the weight, twice, then what sorts them.
@@ -30,7 +30,7 @@ class Limits(NamedTuple):
     @property
     def pruning(self) -> dict[str, Any]:
         """What to ask of :meth:`AttributionGraph.prune`."""
-        return given(max_edges=self.max_edges, min_share=self.min_share)
+        return only_given(max_edges=self.max_edges, min_share=self.min_share)
 
 
 class Memory(NamedTuple):
@@ -59,8 +59,8 @@ def memory(cache: ActivationCache, n_prompts: int, n_pos: int, components: Compo
     outputs = n_prompts * n_pos * (len(components) + 2 * weights.n_layers + 1) * weights.d_model * size
     n_edges = complete_edges(components, n_pos)
     if limits.complete:
-        # The rows of both ends, and the weights, which those of constants are put behind.
-        kept = n_prompts * n_edges * (8 + 2 * size)
+        # The rows of both ends, and the weights; one of them twice, and a mark, while zeros are dropped.
+        kept = n_prompts * n_edges * (9 + 2 * size)
         what = f"The complete graph of {n_pos} tokens has about {n_edges:,} edges; it"
         remedy = "Give `max_edges` (20,000, say), or"
     else:

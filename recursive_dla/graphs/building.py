@@ -56,9 +56,9 @@ def attribution_graph(
 
     with ``g[q]`` what the answer reads at ``q`` over all paths. See :mod:`recursive_dla.graphs.recursion`.
 
-    With ``max_edges`` or ``min_share`` the graph is what :meth:`AttributionGraph.prune` makes of the complete one,
-    which is never held: most of its edges are not even computed (:mod:`recursive_dla.graphs.products`). That is the way
-    for prompts of more than about 80 tokens.
+    With ``max_edges`` or ``min_share`` the graph is what :meth:`AttributionGraph.prune` makes of the complete one (but
+    perhaps with another one of equally strong edges). The complete one is never held: most of its edges are not even
+    computed (:mod:`recursive_dla.graphs.products`). That is the way for prompts of more than about 80 tokens.
 
     Args:
         cache: The activations of one prompt: ours, or TransformerLens's own.

@@ -42,6 +42,7 @@ class Everything:
         self._n_pos = n_pos
         self._weight = np.empty(size, _numpy(like.new_empty(0)).dtype)
         self._used = 0
+        self._has_zeros = False
         self._fans: list[_FansKept] = []
         self._others: list[Edges] = []
 
@@ -61,10 +62,7 @@ class Everything:
         if np.count_nonzero(weight) < weight.size:
             alive = weight.any(axis=1)
             dest, src_pos, weight = dest[alive], src_pos[alive], weight[alive]
-            if np.count_nonzero(weight) < weight.size:
-                fan, place = weight.nonzero()
-                self.add(Edges(place * self._n_pos + src_pos[fan], dest[fan], weight[fan, place]))
-                return
+            self._has_zeros |= bool(np.count_nonzero(weight) < weight.size)
         kept = self._weight[self._used : self._used + weight.size].reshape(weight.shape)
         if not np.may_share_memory(kept, weight):
             kept[:] = weight
@@ -79,26 +77,30 @@ class Everything:
         """The numbers of the nodes that have edges, and of ``root``; and all edges, by the rows of their ends among
         those.
         """
-        others = [Edges(*map(np.concatenate, zip(*self._others, strict=True)))] if self._others else []
+        found = self._without_zeros(n_groups) if self._has_zeros else None
         used = np.zeros((n_groups, self._n_pos), dtype=bool)
         numbers = used.reshape(-1)
         numbers[root] = True
-        for fans in self._fans:
-            numbers[fans.dest] = True
-            used[: fans.n_sources, np.bincount(fans.src_pos, minlength=self._n_pos) > 0] = True
-        for edges in others:
+        for edges in self._others if found is None else [*self._others, found]:
             numbers[edges.source] = numbers[edges.target] = True
+        if found is None:
+            for fans in self._fans:
+                numbers[fans.dest] = True
+                used[: fans.n_sources, np.bincount(fans.src_pos, minlength=self._n_pos) > 0] = True
         rows = np.cumsum(numbers, dtype=np.int32) - np.int32(1)
-        weight = self._weight[: self._used]
+        if found is None:
+            found = self._numbered(rows)
+        else:
+            for ends in (found.source, found.target):
+                np.take(rows, ends, out=ends, mode="clip")
+        others = [Edges(rows[edges.source], rows[edges.target], edges.weight) for edges in self._others]
         if others:
-            weight = np.concatenate([weight, *(edges.weight for edges in others)])
-        source, target = (np.empty(len(weight), np.int32) for _ in range(2))
-        self._number_fans(rows, source, target)
-        for edges in others:
-            source[self._used :], target[self._used :] = rows[edges.source], rows[edges.target]
-        return numbers.nonzero()[0], Edges(source, target, weight)
+            found = Edges(*map(np.concatenate, zip(found, *others, strict=True)))
+        return numbers.nonzero()[0], found
 
-    def _number_fans(self, rows: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
+    def _numbered(self, rows: np.ndarray) -> Edges:
+        """The edges of all fans, their ends as ``rows`` has them."""
+        source, target = np.empty(self._used, np.int32), np.empty(self._used, np.int32)
         rows_at = np.ascontiguousarray(rows.reshape(-1, self._n_pos).T)  # [pos, group]
         start = 0
         for dest, src_pos, n_sources in self._fans:
@@ -107,6 +109,17 @@ class Everything:
             np.take(rows_at[:, :n_sources], src_pos, axis=0, out=source[here].reshape(shape), mode="clip")
             target[here].reshape(shape)[:] = rows[dest][:, None]
             start = here.stop
+        return Edges(source, target, self._weight[: self._used])
+
+    def _without_zeros(self, n_groups: int) -> Edges:
+        """The edges of all fans but those of weight zero, by the numbers of their ends."""
+        source, target, weight = self._numbered(np.arange(n_groups * self._n_pos, dtype=np.int32))
+        kept = weight != 0
+        # One after the other, so that no more than one is held twice.
+        weight = weight[kept]
+        self._weight = weight[:0]
+        source = source[kept]
+        return Edges(source, target[kept], weight)
 
 
 class Strongest:
@@ -131,7 +144,7 @@ class Strongest:
         self._size = 0
 
     def floor(self) -> float:
-        """As :meth:`Everything.floor`."""
+        """As :meth:`Everything.floor`; it rises as edges come."""
         return self._floor
 
     def room(self, n_fans: int, n_sources: int, like: Tensor) -> Tensor:

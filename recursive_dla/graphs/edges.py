@@ -89,7 +89,7 @@ class Sources:
         dest = (swept.first + torch.arange(n_heads, device=query.device))[:, None] * n_pos + query
         # Per source and key, half the queries multiply d_model numbers in the stream; in value space d_head, but first
         # the source is brought there.
-        if n_heads * n_pos * (reads.W_V.shape[2] - d_head) <= 2 * kv_heads * d_head * reads.W_V.shape[2]:
+        if n_heads * len(query) * (reads.W_V.shape[2] - d_head) <= 2 * kv_heads * d_head * reads.W_V.shape[2]:
             at_z = rearrange(at_z, "(kv group) query d_head -> kv query group d_head", kv=kv_heads)
             vectors = einsum(at_z, reads.W_V, "kv query group d_head, kv d_head d_model -> query kv group d_model")
             return Meeting(

@@ -38,10 +38,10 @@ class Keeper(Protocol):
     """Where edges go (:mod:`recursive_dla.graphs.collecting`)."""
 
     def floor(self) -> float:
-        """The absolute weight that edges of interest exceed."""
+        """The absolute weight that an edge must exceed to be kept."""
 
     def room(self, n_fans: int, n_sources: int, like: Tensor) -> Float[Tensor, "fan src_comp"]:
-        """Memory for the weights of fans."""
+        """Memory for the weights of the next fans, which are to be handed over before more is asked for."""
 
 
 class Meeting(NamedTuple):
@@ -76,7 +76,7 @@ def every_edge(meeting: Meeting, keeper: Keeper, block_bytes: int) -> Iterator[F
     n_keys = meeting.weighting.shape[2]
     by_key = meeting.weighting.permute(2, 0, 1)
     first = torch.searchsorted(meeting.query, torch.arange(n_keys, device=meeting.query.device)).tolist()
-    for keys in _blocks(n_keys, _row_bytes(meeting) * n_spaces * n_rows, block_bytes, n_keys):
+    for keys in _blocks(n_keys, _key_bytes(meeting), block_bytes, n_keys):
         sizes = [n_spaces * (n_rows - first[key]) for key in keys]
         weight = keeper.room(sum(sizes), meeting.n_sources, meeting.vectors)
         columns = meeting.columns(keys).mT.unbind(1)
@@ -98,15 +98,14 @@ def strong_edges(meeting: Meeting, keeper: Keeper, block_bytes: int) -> Iterator
         keeper: Has the floor, above zero; it is asked before each block, since it may rise.
         block_bytes: How large a block may be.
     """
-    n_spaces, n_rows, _ = meeting.vectors.shape
-    n_keys = meeting.weighting.shape[2]
+    n_spaces, _, n_keys = meeting.weighting.shape
     # In float32 the squares of small numbers would be zero.
     size = meeting.vectors.norm(dim=-1, dtype=torch.float64).to(meeting.vectors.dtype)
     bound = (_SAFETY * size[..., None] * meeting.weighting).abs()
     scratch = _Scratch(meeting.vectors)
     # Small enough to skip most of what is masked, large enough to multiply well; an even number of products shares out
     # evenly between threads.
-    for keys in _blocks(n_keys, _row_bytes(meeting) * n_rows, block_bytes, 2 * max(4, -(-n_keys // 32))):
+    for keys in _blocks(n_keys, _key_bytes(meeting), block_bytes, 2 * max(4, -(-n_keys // 32))):
         here = slice(keys.start, keys.stop)
         columns = meeting.columns(keys)
         reaches = bound[..., here] * columns.norm(dim=-1).amax(-1)[:, None]
@@ -144,8 +143,10 @@ class _Scratch:
         return torch.bmm(rows.expand(len(columns), *rows.shape), columns.mT, out=out)
 
 
-def _row_bytes(meeting: Meeting) -> int:
-    return meeting.vectors.element_size() * meeting.n_sources
+def _key_bytes(meeting: Meeting) -> int:
+    """What a key takes: its products, or its columns, where those are wider."""
+    n_spaces, n_rows, width = meeting.vectors.shape
+    return meeting.vectors.element_size() * meeting.n_sources * n_spaces * max(n_rows, width)
 
 
 def _blocks(n_keys: int, key_bytes: int, block_bytes: int, most: int) -> list[range]:

@@ -53,7 +53,9 @@ def prune(
 ) -> AttributionGraph:
     """The public face of this is :meth:`AttributionGraph.prune`."""
     settings = checked_settings(
-        given(node_influence=node_influence, edge_influence=edge_influence, min_share=min_share, max_edges=max_edges)
+        only_given(
+            node_influence=node_influence, edge_influence=edge_influence, min_share=min_share, max_edges=max_edges
+        )
     )
     kept = np.ones(len(graph.edge_weight), dtype=bool)
     if node_influence is not None or edge_influence is not None:
@@ -70,7 +72,7 @@ def prune(
     return keep(graph, reached, kept, settings)
 
 
-def given(**settings: Any) -> dict[str, Any]:
+def only_given(**settings: Any) -> dict[str, Any]:
     """Those that are not ``None``."""
     return {name: value for name, value in settings.items() if value is not None}
 

@@ -18,8 +18,8 @@ class Stage {
 
     // The frame that asks for them has other work to do, too.
     this.slices = {
-      items: new Slices({ first: 600, next: 1500 }),
-      edges: new Slices({ first: 200, next: 1000 }),
+      items: new Slices({ first: 300, next: 1500 }),
+      edges: new Slices({ first: 100, next: 1000 }),
     };
     this.nextSlice = 0;
     this.paintedView = null; // of the edges
