@@ -16,8 +16,8 @@ from measure import machine, medians, peak_memory
 from torch.utils.flop_counter import FlopCounterMode
 
 from recursive_dla import attribution_graph, load_model, run_with_lean_cache
-from recursive_dla.components import head_components
-from recursive_dla.graphs.budget import complete_edges
+from recursive_dla.attribution.components import head_components
+from recursive_dla.graphs.memory_budget import complete_edges
 
 LENGTHS = (128, 256, 512, 1024)
 MAX_EDGES = 20_000

@@ -17,7 +17,7 @@ from prompts import prompts
 from torch import Tensor
 
 from recursive_dla import ActivationCache, attribution_graph, centred_logit_target, load_model
-from recursive_dla.ranking import PathWeights, rank_components
+from recursive_dla.attribution.ranking import PathWeights, rank_components
 
 REMOVED_SHARES = (0.002, 0.005, 0.02)
 KEPT_SHARES = (0.1, 0.2, 0.4)

@@ -20,34 +20,34 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recursive_dla.breakdown import (
-        Breakdown,
-        break_down,
-        dla_attn_head_breakdown_source_component,
-        dla_mlp_breakdown_source_component,
-    )
-    from recursive_dla.cache import ActivationCache
-    from recursive_dla.checks import check
-    from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
-    from recursive_dla.graphs.building import attribution_graph, attribution_graphs
-    from recursive_dla.graphs.comparison import GraphDifference, compare
-    from recursive_dla.graphs.graph import AttributionGraph
-    from recursive_dla.lean import run_with_lean_cache
-    from recursive_dla.loading import load_model
-    from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
-    from recursive_dla.targets import (
+    from recursive_dla.attribution.targets import (
         Target,
         centred_logit_target,
         direction_target,
         log_prob_target,
         logit_target,
     )
+    from recursive_dla.breakdown import (
+        Breakdown,
+        break_down,
+        dla_attn_head_breakdown_source_component,
+        dla_mlp_breakdown_source_component,
+    )
+    from recursive_dla.cache.activation_cache import ActivationCache
+    from recursive_dla.cache.checks import check
+    from recursive_dla.cache.recording import run_with_lean_cache
+    from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
+    from recursive_dla.graphs.building import attribution_graph, attribution_graphs
+    from recursive_dla.graphs.comparison import GraphDifference, compare
+    from recursive_dla.graphs.graph import AttributionGraph
+    from recursive_dla.model.loading import load_model
+    from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
     from recursive_dla.trees.building import attribution_tree
     from recursive_dla.trees.paths import Paths, strongest_paths
     from recursive_dla.trees.tree import AttributionTree
 
 _HOMES = {
-    "ActivationCache": "cache",
+    "ActivationCache": "cache.activation_cache",
     "AttributionGraph": "graphs.graph",
     "AttributionTree": "trees.tree",
     "Breakdown": "breakdown",
@@ -56,23 +56,23 @@ _HOMES = {
     "InputError": "errors",
     "Paths": "trees.paths",
     "ScoreBreakdown": "scores",
-    "Target": "targets",
+    "Target": "attribution.targets",
     "UnsupportedModelError": "errors",
     "attention_score_breakdown": "scores",
     "attribution_graph": "graphs.building",
     "attribution_graphs": "graphs.building",
     "attribution_tree": "trees.building",
     "break_down": "breakdown",
-    "centred_logit_target": "targets",
-    "check": "checks",
+    "centred_logit_target": "attribution.targets",
+    "check": "cache.checks",
     "compare": "graphs.comparison",
-    "direction_target": "targets",
+    "direction_target": "attribution.targets",
     "dla_attn_head_breakdown_source_component": "breakdown",
     "dla_mlp_breakdown_source_component": "breakdown",
-    "load_model": "loading",
-    "log_prob_target": "targets",
-    "logit_target": "targets",
-    "run_with_lean_cache": "lean",
+    "load_model": "model.loading",
+    "log_prob_target": "attribution.targets",
+    "logit_target": "attribution.targets",
+    "run_with_lean_cache": "cache.recording",
     "strongest_paths": "trees.paths",
 }
 

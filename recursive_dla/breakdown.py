@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.cache import as_cache
-from recursive_dla.checks import ensure_checked
-from recursive_dla.components import components_named
-from recursive_dla.destinations import DESTINATIONS
+from recursive_dla.attribution.components import components_named
+from recursive_dla.attribution.destinations import DESTINATIONS
+from recursive_dla.attribution.labels import prompt_texts
+from recursive_dla.attribution.mlp_rules import DEFAULT_RULE, rule_named
+from recursive_dla.attribution.targets import Answers, Positions, Target, as_target
+from recursive_dla.cache.activation_cache import as_cache
+from recursive_dla.cache.checks import ensure_checked
 from recursive_dla.errors import InputError
-from recursive_dla.labels import prompt_texts
-from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, as_target
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +99,7 @@ class Breakdown:
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        from recursive_dla.display import breakdown_html
+        from recursive_dla.output.notebook import breakdown_html
 
         return breakdown_html(self)
 
@@ -152,7 +152,7 @@ def break_down(
         pos: The position whose logits are explained, or one per prompt; the last by default, which is wrong for
             prompts padded on the right.
         sources: ``"layers"`` for ``embed``, ``0_attn_out``, ``0_mlp_out``, …; ``"heads"`` for single heads.
-        rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
+        rule: How MLPs are made linear: see :mod:`recursive_dla.attribution.mlp_rules`.
         top_k: How many neurons, those with the largest contributions to any of the answers.
         check: Whether to verify the cache first: see :func:`recursive_dla.check`.
 

@@ -14,20 +14,20 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from recursive_dla.cache import as_cache
-from recursive_dla.checks import ensure_checked
-from recursive_dla.components import Components, components_named
-from recursive_dla.errors import InputError
-from recursive_dla.labels import prompt_texts
-from recursive_dla.queries_keys import (
+from recursive_dla.attribution.components import Components, components_named
+from recursive_dla.attribution.labels import prompt_texts
+from recursive_dla.attribution.queries_keys import (
     Projection,
     alibi,
     ensure_scores,
     queries_and_keys,
     raw_scores,
 )
-from recursive_dla.targets import Positions, resolve_positions
-from recursive_dla.writers import component_outputs
+from recursive_dla.attribution.targets import Positions, resolve_positions
+from recursive_dla.attribution.writers import component_outputs
+from recursive_dla.cache.activation_cache import as_cache
+from recursive_dla.cache.checks import ensure_checked
+from recursive_dla.errors import InputError
 
 
 class ScorePair(NamedTuple):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla import AttributionGraph
+from recursive_dla.attribution.provenance import GraphTarget, Token
 from recursive_dla.graphs.graph import GraphMetadata
-from recursive_dla.provenance import GraphTarget, Token
 
 LEAVES = {"embed": "embed", "pos_embed": "pos_embed", "b": "bias", "r": "remainder"}
 

@@ -9,7 +9,7 @@ import torch
 from models import run
 
 from recursive_dla import AttributionGraph, attribution_graph
-from recursive_dla.provenance import Token
+from recursive_dla.attribution.provenance import Token
 
 # Everything that could end a string, a tag, a script or a line, start a formula, or be lost on the way to a file.
 HOSTILE = [

@@ -13,10 +13,10 @@ from oracles import PlainBank, PlainNorm, assert_close, plain_model
 from torch import Tensor
 
 from recursive_dla import UnsupportedModelError, attribution_graph, load_model
-from recursive_dla.adapters import model_weights
 from recursive_dla.errors import InputError
-from recursive_dla.tokens import prompt_tokens, token_ids, token_texts
-from recursive_dla.weights import NeuronBank, Norm
+from recursive_dla.model.tokens import prompt_tokens, token_ids, token_texts
+from recursive_dla.model.transformer_lens import model_weights
+from recursive_dla.model.weights import NeuronBank, Norm
 
 # --- weights ---------------------------------------------------------------------------------------------------------
 

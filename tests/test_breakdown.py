@@ -36,9 +36,9 @@ from recursive_dla import (
     dla_attn_head_breakdown_source_component,
     dla_mlp_breakdown_source_component,
 )
-from recursive_dla.cache import as_cache
+from recursive_dla.attribution.targets import direction_target
+from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import InputError, UnsupportedModelError
-from recursive_dla.targets import direction_target
 
 ANSWER, WRONG = 5, 17
 DESTINATIONS = ("heads", "mlps")

@@ -26,7 +26,7 @@ from models import (
 from oracles import Frozen, assert_close
 
 from recursive_dla import ActivationCache
-from recursive_dla.cache import as_cache
+from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import CacheError, InputError
 
 ANSWER, WRONG = 5, 17

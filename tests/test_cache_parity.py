@@ -21,7 +21,7 @@ from transformer_lens import ActivationCache as LensCache
 from transformer_lens.utilities import Slice as LensSlice
 
 from recursive_dla import ActivationCache, InputError, load_model
-from recursive_dla.slices import Slice
+from recursive_dla.cache.slices import Slice
 
 PROMPTS = 5
 MODELS = ("gpt2", "llama-biased", "native-attention-only", "gpt2-compatible")

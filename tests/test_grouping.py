@@ -14,10 +14,10 @@ from models import TWO_MODELS, run
 from test_pruning import EDGES, edges
 
 from recursive_dla import AttributionGraph, attribution_graph
+from recursive_dla.attribution.provenance import Token
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.graph import Member
 from recursive_dla.graphs.grouping import word_spans
-from recursive_dla.provenance import Token
 
 
 def attributions(graph: AttributionGraph) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformer_lens.utilities.components_utils import get_act_name
 
-from recursive_dla.names import activation_name
+from recursive_dla.cache.hook_names import activation_name
 
 EMBEDDINGS = ["embed", "pos_embed"]
 ATTENTION = ["q", "k", "v", "z", "rot_q", "rot_k", "attn_scores", "pattern", "result"]

@@ -12,7 +12,7 @@ from jaxtyping import TypeCheckError
 from models import run
 
 import recursive_dla
-from recursive_dla.cache import as_cache
+from recursive_dla.cache.activation_cache import as_cache
 
 PUBLIC = [
     "ActivationCache",

@@ -10,9 +10,9 @@ from models import EVERY_MODEL, run
 from torch import Tensor
 
 from recursive_dla import InputError, UnsupportedModelError, attribution_graph
-from recursive_dla.cache import as_cache
-from recursive_dla.ranking import PathWeights, _through_scores, rank_components
-from recursive_dla.targets import direction_target
+from recursive_dla.attribution.ranking import PathWeights, _through_scores, rank_components
+from recursive_dla.attribution.targets import direction_target
+from recursive_dla.cache.activation_cache import as_cache
 
 VALUES_ONLY = PathWeights(value=1.0, query=0.0, key=0.0)
 

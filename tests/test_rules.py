@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from oracles import act, act_derivative, apply_rule, assert_close
 from torch import Tensor
 
-from recursive_dla.activations import ACTIVATIONS, activation
+from recursive_dla.attribution.mlp_rules import DEFAULT_RULE, RULES, NeuronRule, rule_named
 from recursive_dla.errors import InputError, UnsupportedModelError
-from recursive_dla.rules import DEFAULT_RULE, RULES, NeuronRule, rule_named
+from recursive_dla.model.activation_functions import ACTIVATIONS, activation
 
 NAMES = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_bloom", "quick_gelu", "silu", "swish", "relu")
 RULE_NAMES = ("ratio", "frozen-gate", "integrated-gradients", "gradient", "stop")

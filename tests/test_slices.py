@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformer_lens.utilities.slice import Slice as LensSlice
 
+from recursive_dla.cache.slices import Slice
 from recursive_dla.errors import InputError
-from recursive_dla.slices import Slice
 
 # Form, its mode, and the positions it takes of seven.
 FORMS: list[tuple[Any, str, list[int]]] = [

@@ -11,7 +11,7 @@ from models import demo_run
 from oracles import assert_close
 
 from recursive_dla import AttributionGraph, attribution_graph, break_down, check
-from recursive_dla.cache import as_cache
+from recursive_dla.cache.activation_cache import as_cache
 
 pytestmark = pytest.mark.demo
 

@@ -14,7 +14,7 @@ from recursive_dla import (
     direction_target,
     log_prob_target,
 )
-from recursive_dla.cache import as_cache
+from recursive_dla.cache.activation_cache import as_cache
 
 ANSWERS = [5, 17]
 

@@ -9,10 +9,7 @@ import torch
 from models import EVERY_MODEL, POSITIONS, PROMPTS, TWO_MODELS, available, random_tokens, run, run_on, tiny, uncapped
 from oracles import Frozen, assert_close
 
-from recursive_dla.cache import ActivationCache, as_cache
-from recursive_dla.errors import InputError
-from recursive_dla.names import LOGITS
-from recursive_dla.targets import (
+from recursive_dla.attribution.targets import (
     Target,
     answer_probabilities,
     centred_logit_target,
@@ -21,6 +18,9 @@ from recursive_dla.targets import (
     logit_target,
     resolve_positions,
 )
+from recursive_dla.cache.activation_cache import ActivationCache, as_cache
+from recursive_dla.cache.hook_names import LOGITS
+from recursive_dla.errors import InputError
 
 PER_PROMPT = [[2 + prompt, 19 + prompt, 31 + prompt] for prompt in range(PROMPTS)]
 THREE = [5, 17, 29]

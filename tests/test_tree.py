@@ -33,10 +33,10 @@ from models import (
 from oracles import Frozen, assert_close, node_name, path_weights
 
 from recursive_dla import AttributionTree, attribution_graph, attribution_tree, strongest_paths
-from recursive_dla.cache import as_cache
+from recursive_dla.attribution.targets import direction_target, log_prob_target
+from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import CacheError, InputError
-from recursive_dla.figures import tree_figure, tree_frame
-from recursive_dla.targets import direction_target, log_prob_target
+from recursive_dla.output.figures import tree_figure, tree_frame
 from recursive_dla.trees import search
 
 ANSWER, WRONG = 5, 17
@@ -588,7 +588,7 @@ def test_nodes_that_cannot_be_expanded_or_found() -> None:
 
 
 def test_printed_it_shows_the_strongest_nodes_and_sums_the_others() -> None:
-    from recursive_dla.trees.text import outline, tree_text
+    from recursive_dla.output.tree_text import outline, tree_text
 
     found = tree("gpt2", depth=3, top_k=4)
     for most in (1, 10, 10_000):

@@ -17,7 +17,7 @@ import pytest
 from models import run
 
 from recursive_dla import AttributionGraph, InputError, attribution_graph, serve
-from recursive_dla.serve import HOST, PageServer, page_of
+from recursive_dla.output.serve import HOST, PageServer, page_of
 
 PAGE = "<!doctype html>é".encode()
 

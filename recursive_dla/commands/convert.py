@@ -23,7 +23,7 @@ def convert(
     Read: .json, .json.gz, .html, .csv, .parquet, .graphml, .node-link.json. Written: those, and .gexf, .dot, .mmd,
     .svg, .png, .circuit.json.
     """
-    from recursive_dla.export import check_readable, check_writable, load
+    from recursive_dla.output.files import check_readable, check_writable, load
 
     check_readable(source)
     formats = [check_writable(path) for path in out]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recursive_dla.commands.output import print_json
+from recursive_dla.commands.printing import print_json
 
 
 class AlignBy(str, Enum):
@@ -61,7 +61,7 @@ def _tables(change: Any, top: int) -> dict[str, Any]:
 
 
 def _document(change: Any, top: int) -> dict[str, Any]:
-    from recursive_dla.export import metadata_document
+    from recursive_dla.output.files import metadata_document
 
     return {
         "a": metadata_document(change.a),
@@ -77,7 +77,7 @@ def _render(change: Any, top: int) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from recursive_dla.report import signed
+    from recursive_dla.output.report import signed
 
     parts: list[Any] = []
     for name, meta in (("A", change.a), ("B", change.b)):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recursive_dla.commands.output import print_json
+from recursive_dla.commands.printing import print_json
 
 
 def info(
@@ -15,7 +15,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
 ) -> None:
     """Tell what a saved graph is: its prompt and answer, its size, and how exactly it adds up."""
-    from recursive_dla.export.info import file_info
+    from recursive_dla.output.files.info import file_info
 
     facts = file_info(file)
     if as_json:
@@ -32,7 +32,7 @@ def info(
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    from recursive_dla.labels import visible_line
+    from recursive_dla.attribution.labels import visible_line
 
     meta = facts["metadata"]
     target = meta["target"]

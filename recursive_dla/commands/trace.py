@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from recursive_dla.commands.model import (
+from recursive_dla.commands.model_run import (
     DEFAULT_RULE_NAME,
     AnswerOption,
     CheckOption,
@@ -24,7 +24,7 @@ from recursive_dla.commands.model import (
     WrongOption,
     run_model,
 )
-from recursive_dla.commands.output import print_json, print_lines, stdout_for_the_answer
+from recursive_dla.commands.printing import print_json, print_lines, stdout_for_the_answer
 
 # Of a graph that is written without word of how to prune it.
 DEFAULT_MAX_EDGES = 2000
@@ -83,8 +83,8 @@ def trace(
     Prints the prompt's tokens, the model's top predictions, the logit explained, the heads and MLPs that matter most,
     what each takes from which component at which token, and how exactly it all adds up.
     """
-    from recursive_dla.export import check_writable
     from recursive_dla.graphs.pruning import checked_settings, only_given
+    from recursive_dla.output.files import check_writable
 
     paths = out or []
     written = [file for path in paths for file in check_writable(path).files(path)]
@@ -106,7 +106,7 @@ def trace(
         document = {**report.to_dict(), "pruned": left, "files": list(map(str, written))}
         print_json(document)
         return
-    from recursive_dla.report import render, render_pruning
+    from recursive_dla.output.report import render, render_pruning
 
     console = Console()
     console.print(render(report))
@@ -124,11 +124,11 @@ def _size(graph: Any) -> dict[str, Any]:
 def _trace(
     ran: ModelRun, answer: str, wrong: str | None, pos: int, top: int, rule: str, check: bool, edges_wanted: int
 ) -> tuple[Any, Any]:
+    from recursive_dla.attribution.components import head_components
     from recursive_dla.breakdown import break_down
-    from recursive_dla.components import head_components
-    from recursive_dla.graphs.budget import complete_edges
     from recursive_dla.graphs.building import attribution_graph
-    from recursive_dla.report import trace_report
+    from recursive_dla.graphs.memory_budget import complete_edges
+    from recursive_dla.output.report import trace_report
 
     model, logits, cache = ran
     explain: dict[str, Any] = {"wrong_answers": wrong, "pos": pos, "check": check}

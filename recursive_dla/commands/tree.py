@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recursive_dla.commands.model import (
+from recursive_dla.commands.model_run import (
     DEFAULT_RULE_NAME,
     AnswerOption,
     CheckOption,
@@ -23,7 +23,7 @@ from recursive_dla.commands.model import (
     WrongOption,
     run_model,
 )
-from recursive_dla.commands.output import print_json, print_lines, stdout_for_the_answer
+from recursive_dla.commands.printing import print_json, print_lines, stdout_for_the_answer
 
 _PATHS_LIMIT = 5000
 
@@ -95,8 +95,8 @@ def tree(
     With --start, what feeds one head, MLP or neuron. With --paths, the strongest chains from the tokens to the answer.
     Ctrl-C stops the search; what was found is printed.
     """
+    from recursive_dla.output.files.trees import check_writable, tree_document
     from recursive_dla.trees.building import attribution_tree, parse_start
-    from recursive_dla.trees.files import check_writable, tree_document
 
     if out is not None:
         check_writable(out)
@@ -133,7 +133,7 @@ def tree(
         document = tree_document(found) if strongest is None else strongest.to_dict()
         print_json({**document, "files": [] if out is None else [str(out)]})
         return
-    from recursive_dla.trees.text import tree_text
+    from recursive_dla.output.tree_text import tree_text
 
     print_lines(tree_text(found, rows) if strongest is None else str(strongest))
     if out is not None:

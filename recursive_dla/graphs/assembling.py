@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from recursive_dla.components import Component, Components
+from recursive_dla.attribution.components import Component, Components
 from recursive_dla.graphs.collecting import Collector, Edges
 from recursive_dla.graphs.edges import Sources
 from recursive_dla.graphs.graph import LEAF_KINDS, AttributionGraph, GraphMetadata
 from recursive_dla.graphs.products import Fans
-from recursive_dla.graphs.recursion import Leaves, OwnPosition, Swept
+from recursive_dla.graphs.sweep import Leaves, OwnPosition, Swept
 
 # So many MLPs share one reading of what was written before them; the floor does without their edges until then.
 _TOGETHER = 8

@@ -12,8 +12,8 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.components import Components
-from recursive_dla.graphs.recursion import OwnPosition, Swept
+from recursive_dla.attribution.components import Components
+from recursive_dla.graphs.sweep import OwnPosition, Swept
 
 
 class Balance:

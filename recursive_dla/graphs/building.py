@@ -11,23 +11,23 @@ from einops import rearrange
 from torch import Tensor
 
 from recursive_dla import __version__
-from recursive_dla.cache import ActivationCache, as_cache
-from recursive_dla.checks import ensure_checked
-from recursive_dla.components import Components, head_components
+from recursive_dla.attribution.components import Components, head_components
+from recursive_dla.attribution.mlp_rules import DEFAULT_RULE, rule_named
+from recursive_dla.attribution.provenance import provenances
+from recursive_dla.attribution.targets import Answers, Positions, Target, as_single_target, as_target
+from recursive_dla.attribution.writers import component_outputs
+from recursive_dla.cache.activation_cache import ActivationCache, as_cache
+from recursive_dla.cache.checks import ensure_checked
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.assembling import Assembly, with_rests
 from recursive_dla.graphs.balance import Balance
-from recursive_dla.graphs.budget import Limits, complete_edges, memory
 from recursive_dla.graphs.collecting import Collector, Everything, Strongest
 from recursive_dla.graphs.edges import Sources
 from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata
+from recursive_dla.graphs.memory_budget import Limits, complete_edges, memory
 from recursive_dla.graphs.pruning import checked_settings
-from recursive_dla.graphs.recursion import Swept, cone, sweep
+from recursive_dla.graphs.sweep import Swept, cone, sweep
 from recursive_dla.progress import tracked
-from recursive_dla.provenance import provenances
-from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, as_single_target, as_target
-from recursive_dla.writers import component_outputs
 
 MEMORY_BUDGET = 2 * 2**30
 
@@ -54,7 +54,7 @@ def attribution_graph(
         MLP@q ← c@q:      N^T J^T g[q] · o_c[q]
         head@q ← c@k:     A[q, k] · N^T W_V W_O g[q] · o_c[k]
 
-    with ``g[q]`` what the answer reads at ``q`` over all paths. See :mod:`recursive_dla.graphs.recursion`.
+    with ``g[q]`` what the answer reads at ``q`` over all paths. See :mod:`recursive_dla.graphs.sweep`.
 
     With ``max_edges`` or ``min_share`` the graph is what :meth:`AttributionGraph.prune` makes of the complete one (but
     perhaps with another one of equally strong edges). The complete one is never held: most of its edges are not even
@@ -67,12 +67,12 @@ def attribution_graph(
             number, for anything other than a logit.
         wrong_answers: The answer to subtract, for a logit difference.
         pos: The position whose logit is explained; the last by default.
-        rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
+        rule: How MLPs are made linear: see :mod:`recursive_dla.attribution.mlp_rules`.
         max_edges: Keep at most this many edges, the strongest; what is cut is in the nodes' ``rest_in`` and
             ``rest_out``.
         min_share: Keep edges with at least this share of the logit.
         memory_budget: How many bytes the graph and the work on it may take, beside the model and the cache.
-        check: Whether to verify the cache first: see :func:`recursive_dla.checks.check`.
+        check: Whether to verify the cache first: see :func:`recursive_dla.cache.checks.check`.
 
     Returns:
         The graph. For every node, Σ in-edges + ``rest_in`` = attribution = Σ out-edges + ``rest_out``; in a complete

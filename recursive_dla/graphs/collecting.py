@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.budget import COLLECTED_BETWEEN
+from recursive_dla.graphs.memory_budget import COLLECTED_BETWEEN
 from recursive_dla.graphs.products import Fans
 from recursive_dla.graphs.pruning import strongest
 

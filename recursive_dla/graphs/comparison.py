@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from recursive_dla.attribution.labels import token_label, visible_line
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.flow import merge_parallel, totals
 from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata
-from recursive_dla.labels import token_label, visible_line
 
 Align = Literal["position", "component"] | Mapping[int, int] | None
 
@@ -107,7 +107,7 @@ class GraphDifference:
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        from recursive_dla.display import difference_html
+        from recursive_dla.output.notebook import difference_html
 
         return difference_html(self)
 

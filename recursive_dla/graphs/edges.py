@@ -15,12 +15,12 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.cache import ActivationCache
-from recursive_dla.components import Components
-from recursive_dla.graphs.budget import Memory
+from recursive_dla.attribution.components import Components
+from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.graphs.memory_budget import Memory
 from recursive_dla.graphs.products import Fans, Keeper, Meeting, every_edge, strong_edges
-from recursive_dla.graphs.recursion import OwnPosition, Swept, ThroughValues
-from recursive_dla.graphs.values import ValueSpace
+from recursive_dla.graphs.sweep import OwnPosition, Swept, ThroughValues
+from recursive_dla.graphs.value_space import ValueSpace
 
 
 class Sources:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from recursive_dla.provenance import Provenance
+from recursive_dla.attribution.provenance import Provenance
 
 if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
 
-    from recursive_dla.figures.style import ThemeName
+    from recursive_dla.cache.slices import SliceInput
     from recursive_dla.graphs.comparison import Align, GraphDifference
     from recursive_dla.graphs.grouping import GroupBy
     from recursive_dla.graphs.pruning import Layers, Names
-    from recursive_dla.slices import SliceInput
+    from recursive_dla.output.figures.style import ThemeName
 
 # Nodes that read nothing: what a logit is traced back to.
 LEAF_KINDS = ("embed", "pos_embed", "bias", "remainder")
@@ -273,7 +273,7 @@ class AttributionGraph:
         """
         import networkx as nx
 
-        from recursive_dla.export import metadata_document
+        from recursive_dla.output.files import metadata_document
 
         digraph = nx.DiGraph(**metadata_document(self.metadata))
         attributes = self.nodes.drop(columns="id").to_dict("index")
@@ -289,7 +289,7 @@ class AttributionGraph:
 
         ``.json`` and ``.json.gz`` are the package's own, ``.html`` a page to explore; ``.csv``, ``.parquet``,
         ``.graphml``, ``.gexf``, ``.node-link.json``, ``.dot``, ``.mmd``, ``.svg``, ``.png`` and ``.circuit.json`` are
-        for other programs: see :mod:`recursive_dla.export`. A file appears whole or not at all, and is the same to the
+        for other programs: see :mod:`recursive_dla.output.files`. A file appears whole or not at all, and is the same to the
         byte for the same graph.
 
         Raises:
@@ -304,7 +304,7 @@ class AttributionGraph:
             ...     AttributionGraph.load(path).edges.equals(graph.edges)
             True
         """
-        from recursive_dla.export import save
+        from recursive_dla.output.files import save
 
         return save(self, Path(path))
 
@@ -318,16 +318,16 @@ class AttributionGraph:
         Raises:
             InputError: There is no such file, it does not hold a graph, or its format cannot be read back.
         """
-        from recursive_dla.export import load
+        from recursive_dla.output.files import load
 
         return load(Path(path))
 
     def figure(self, max_edges: int = 150, theme: ThemeName = "light") -> go.Figure:
         """The graph as a plotly picture, layer over token; of large graphs the strongest edges.
 
-        See :func:`recursive_dla.figures.graph_figure`, and :mod:`recursive_dla.figures` for others.
+        See :func:`recursive_dla.output.figures.graph_figure`, and :mod:`recursive_dla.output.figures` for others.
         """
-        from recursive_dla.figures import graph_figure
+        from recursive_dla.output.figures import graph_figure
 
         return graph_figure(self, max_edges=max_edges, theme=theme)
 
@@ -349,7 +349,7 @@ class AttributionGraph:
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        from recursive_dla.display import graph_html
+        from recursive_dla.output.notebook import graph_html
 
         return graph_html(self)
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recursive_dla.attribution.provenance import Token
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.flow import CycleError, merge_parallel, node_levels, totals
 from recursive_dla.graphs.graph import AttributionGraph, Member
 from recursive_dla.graphs.pruning import Names, rows_of
-from recursive_dla.provenance import Token
 
 GroupBy = str | Mapping[str, Names] | Callable[[Any], str | None]
 
@@ -133,7 +133,7 @@ def word_spans(tokens: Iterable[Token]) -> list[tuple[int, int]]:
         InputError: The tokens' texts are not known.
 
     Example:
-        >>> from recursive_dla.provenance import Token
+        >>> from recursive_dla.attribution.provenance import Token
         >>> from recursive_dla.graphs.grouping import word_spans
         >>> word_spans([Token(0, 5, "The"), Token(1, 7, " Eiff"), Token(2, 11, "el"), Token(3, 13, " tower")])
         [(0, 0), (1, 2), (1, 2), (3, 3)]

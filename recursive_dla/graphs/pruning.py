@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from recursive_dla.cache.slices import Slice, SliceInput
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.flow import (
     CycleError,
@@ -31,7 +32,6 @@ from recursive_dla.graphs.flow import (
     traced,
 )
 from recursive_dla.graphs.graph import AttributionGraph
-from recursive_dla.slices import Slice, SliceInput
 
 Names = str | Iterable[str]
 Layers = int | Iterable[int]

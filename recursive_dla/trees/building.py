@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from recursive_dla import __version__
-from recursive_dla.cache import as_cache
-from recursive_dla.checks import ensure_checked
+from recursive_dla.attribution.mlp_rules import DEFAULT_RULE, rule_named
+from recursive_dla.attribution.provenance import provenances
+from recursive_dla.attribution.targets import Answers, Positions, Target, as_single_target, resolve_positions
+from recursive_dla.cache.activation_cache import as_cache
+from recursive_dla.cache.checks import ensure_checked
 from recursive_dla.errors import InputError
-from recursive_dla.provenance import provenances
-from recursive_dla.rules import DEFAULT_RULE, rule_named
-from recursive_dla.targets import Answers, Positions, Target, as_single_target, resolve_positions
 from recursive_dla.trees.search import Limits, TreeSearch
 from recursive_dla.trees.tree import UNITS, AttributionTree, TreeMetadata
 
@@ -68,8 +68,8 @@ def attribution_tree(
             own.
         max_nodes: How many nodes to expand at most; ``None`` for any number.
         max_seconds: For how long to go on at most.
-        rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
-        check: Whether to verify the cache first: see :func:`recursive_dla.checks.check`.
+        rule: How MLPs are made linear: see :mod:`recursive_dla.attribution.mlp_rules`.
+        check: Whether to verify the cache first: see :func:`recursive_dla.cache.checks.check`.
 
     Returns:
         The tree. For every node that was expanded, Σ children = its weight; one child, ``rest``, is what was cut.

@@ -2,7 +2,7 @@
 
 A node of an attribution tree is a component at a position together with the direction that reads its output: the
 target's, pulled back through every component on the way. Expanding it pulls that direction back through the component
-itself (:mod:`recursive_dla.linear`) and contracts the result with the outputs of all components written before. All
+itself (:mod:`recursive_dla.attribution.pullback`) and contracts the result with the outputs of all components written before. All
 nodes of a layer's heads, of its MLP or of its neurons go together, whatever path each is on, so a frontier costs a few
 matrix products for each layer in it.
 
@@ -21,16 +21,16 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from recursive_dla.activations import activation
-from recursive_dla.cache import ActivationCache
-from recursive_dla.components import head_components, layer_components
-from recursive_dla.inputs import NeuronInputs, neuron_inputs, norm_scale
-from recursive_dla.linear import linearise_mlp, pull_back_mlp, pull_back_norm
-from recursive_dla.rules import Rule
-from recursive_dla.targets import Target
+from recursive_dla.attribution.components import head_components, layer_components
+from recursive_dla.attribution.mlp_rules import Rule
+from recursive_dla.attribution.pullback import linearise_mlp, pull_back_mlp, pull_back_norm
+from recursive_dla.attribution.targets import Target
+from recursive_dla.attribution.writers import component_outputs
+from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.cache.neuron_inputs import NeuronInputs, neuron_inputs, norm_scale
+from recursive_dla.model.activation_functions import activation
+from recursive_dla.model.weights import MLP, Attention, Norm
 from recursive_dla.trees.vocabulary import Vocabulary
-from recursive_dla.weights import MLP, Attention, Norm
-from recursive_dla.writers import component_outputs
 
 # Numbers that one contraction may put out: 64 MB in float32.
 _AT_ONCE = 1 << 24
@@ -140,7 +140,7 @@ class Expander:
     def total_direction(self, code: int, pos: int) -> Float[Tensor, " d_model"]:
         """What the target reads from the output of a component at a position, over all paths between them.
 
-        The directions of all paths are summed on the way down, as in :mod:`recursive_dla.graphs.recursion`. A neuron's
+        The directions of all paths are summed on the way down, as in :mod:`recursive_dla.graphs.sweep`. A neuron's
         reads the MLP's output before the norm after it, if there is one.
         """
         weights = self.cache.weights

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recursive_dla.attribution.mlp_rules import DEFAULT_RULE
+from recursive_dla.attribution.targets import Answers, Positions, Target
 from recursive_dla.errors import InputError
-from recursive_dla.rules import DEFAULT_RULE
-from recursive_dla.targets import Answers, Positions, Target
 from recursive_dla.trees.tree import INNER, AttributionTree, TreeMetadata
 
 
@@ -63,7 +63,7 @@ class Paths:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: ``metadata``, ``root``, the sums, and ``paths``, the rows of the table."""
-        from recursive_dla.export.document import provenance_document
+        from recursive_dla.output.files.document import provenance_document
 
         columns = self.table.drop(columns="row").astype(object)
         return {
@@ -81,7 +81,7 @@ class Paths:
         return len(self.table)
 
     def __str__(self) -> str:
-        from recursive_dla.trees.text import paths_text
+        from recursive_dla.output.tree_text import paths_text
 
         return paths_text(self)
 
@@ -89,7 +89,7 @@ class Paths:
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        from recursive_dla.display import paths_html
+        from recursive_dla.output.notebook import paths_html
 
         return paths_html(self)
 
@@ -128,8 +128,8 @@ def strongest_paths(
         top_k: How many sources of each node are followed at most; ``None`` for all.
         max_nodes: How many nodes to expand at most; ``None`` for any number.
         max_seconds: For how long at most; ``None`` for any time.
-        rule: How MLPs are made linear: see :mod:`recursive_dla.rules`.
-        check: Whether to verify the cache first: see :func:`recursive_dla.checks.check`.
+        rule: How MLPs are made linear: see :mod:`recursive_dla.attribution.mlp_rules`.
+        check: Whether to verify the cache first: see :func:`recursive_dla.cache.checks.check`.
 
     Returns:
         The paths: Σ found + Σ weaker ones + unexplored = the logit.

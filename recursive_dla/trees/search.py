@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from recursive_dla.cache import ActivationCache
+from recursive_dla.attribution.mlp_rules import Rule
+from recursive_dla.attribution.targets import Target
+from recursive_dla.cache.activation_cache import ActivationCache
 from recursive_dla.errors import InputError
 from recursive_dla.progress import tracked
-from recursive_dla.rules import Rule
-from recursive_dla.targets import Target
 from recursive_dla.trees.ahead import CHILD_COLUMNS, Ahead
 from recursive_dla.trees.expansion import Expander, Strongest
 from recursive_dla.trees.interrupts import interruptible

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 
+from recursive_dla.attribution.provenance import Provenance
 from recursive_dla.errors import InputError
-from recursive_dla.provenance import Provenance
 from recursive_dla.trees.vocabulary import Meaning
 
 if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
 
-    from recursive_dla.figures.style import ThemeName
+    from recursive_dla.output.figures.style import ThemeName
     from recursive_dla.trees.paths import Paths
 
 UNITS = ("heads", "layers", "neurons")
@@ -246,7 +246,7 @@ class AttributionTree:
         """
         import networkx as nx
 
-        from recursive_dla.export.document import provenance_document
+        from recursive_dla.output.files.document import provenance_document
 
         nodes = self.nodes
         digraph = nx.DiGraph(**provenance_document(self.metadata))
@@ -257,14 +257,14 @@ class AttributionTree:
         return digraph
 
     def save(self, path: str | Path) -> Path:
-        """Write the tree to ``path`` as JSON: see :mod:`recursive_dla.trees.files`.
+        """Write the tree to ``path`` as JSON: see :mod:`recursive_dla.output.files.trees`.
 
         The file appears whole or not at all, and is the same to the byte for the same tree.
 
         Raises:
             InputError: Another extension than ``.json``, or a path that cannot be written.
         """
-        from recursive_dla.trees.files import save
+        from recursive_dla.output.files.trees import save
 
         return save(self, Path(path))
 
@@ -275,29 +275,29 @@ class AttributionTree:
         Raises:
             InputError: There is no such file, or it does not hold a tree.
         """
-        from recursive_dla.trees.files import load
+        from recursive_dla.output.files.trees import load
 
         return load(Path(path))
 
     def figure(self, max_nodes: int = 60, theme: ThemeName = "light") -> go.Figure:
-        """The tree as a plotly picture: see :func:`recursive_dla.figures.tree_figure`."""
-        from recursive_dla.figures import tree_figure
+        """The tree as a plotly picture: see :func:`recursive_dla.output.figures.tree_figure`."""
+        from recursive_dla.output.figures import tree_figure
 
         return tree_figure(self, max_nodes=max_nodes, theme=theme)
 
     def __str__(self) -> str:
-        from recursive_dla.trees.text import tree_text
+        from recursive_dla.output.tree_text import tree_text
 
         return tree_text(self)
 
     def __repr__(self) -> str:
-        from recursive_dla.trees.text import headline
+        from recursive_dla.output.tree_text import headline
 
         return headline(self)
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        from recursive_dla.display import tree_html
+        from recursive_dla.output.notebook import tree_html
 
         return tree_html(self)
 

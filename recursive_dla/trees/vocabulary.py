@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recursive_dla.components import Component, Components
+from recursive_dla.attribution.components import Component, Components
 from recursive_dla.errors import InputError
-from recursive_dla.weights import ModelWeights
+from recursive_dla.model.weights import ModelWeights
 
 
 class Meaning(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 import synthetic
 from driver import Explorer
 
-from recursive_dla.viewer import render_page
+from recursive_dla.output.explorer import render_page
 
 # Chromium talks to its makers unless told not to; the tests look for requests of the page alone.
 ARGUMENTS = [

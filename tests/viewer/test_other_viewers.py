@@ -9,7 +9,7 @@ import pytest
 from graphs import graph, hostile
 
 from recursive_dla import AttributionGraph
-from recursive_dla.export.viewers import influence_shares
+from recursive_dla.output.files.circuit_viewers import influence_shares
 
 PAGE = '<!doctype html><meta charset="utf-8"><div id="graph"></div><script src="walk.js"></script>'
 ORIGIN = "http://viewer.test"

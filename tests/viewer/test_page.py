@@ -15,7 +15,7 @@ import synthetic
 import tiny
 
 from recursive_dla import viewer
-from recursive_dla.viewer import render_page
+from recursive_dla.output.explorer import render_page
 
 HOSTILE = [
     "</script><script>alert(1)</script>",

@@ -1,0 +1,1 @@
+"""The activations of one forward pass."""

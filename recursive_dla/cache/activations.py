@@ -1,0 +1,374 @@
+"""The activations of one forward pass, by hook name: look them up, move them, take prompts out of them, keep them."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from recursive_dla.cache.hook_names import activation_name, is_second_name, without_layer
+from recursive_dla.cache.slices import Slice, SliceInput
+from recursive_dla.errors import CacheError, InputError
+from recursive_dla.model.transformer_lens import model_weights
+from recursive_dla.model.weights import ModelWeights, Norm, is_half
+
+if TYPE_CHECKING:
+    from recursive_dla.cache.checks import CheckReport
+
+logger = logging.getLogger(__name__)
+Store = TypeVar("Store", bound="ActivationStore")
+
+
+class ActivationStore(Mapping[str, Tensor]):
+    """The dictionary side of :class:`recursive_dla.ActivationCache`."""
+
+    def __init__(self, cache_dict: Mapping[str, Tensor | None], model: Any, has_batch_dim: bool = True) -> None:
+        # A hook that fires without a tensor is cached as None.
+        self._activations = {name: tensor for name, tensor in cache_dict.items() if tensor is not None}
+        self.model = model
+        self.has_batch_dim = has_batch_dim
+        self.has_embed = "hook_embed" in self._activations
+        self.has_pos_embed = "hook_pos_embed" in self._activations
+        # Set by checks.ensure_checked once the cache passed.
+        self.verified_versions: int | None = None
+
+    # Two caches are equal if they are the same one: comparing tensors number by number is not what `==` is for.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    @property
+    def cache_dict(self) -> Mapping[str, Tensor]:
+        """The activations by full hook name, read-only."""
+        return MappingProxyType(self._activations)
+
+    @cached_property
+    def weights(self) -> ModelWeights:
+        """The uniform view of the model's weights that every method here works with."""
+        return model_weights(self.model)
+
+    # --- looking up --------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str | tuple[Any, ...]) -> Tensor:
+        """An activation by full hook name, by shorthand, or by ``(name, layer, sublayer)``; negative layers count
+        back.
+
+        Raises:
+            KeyError: It was not cached.
+        """
+        if key in self._activations:
+            return self._activations[key]
+        name = self._full_name(key)
+        try:
+            return self._activations[name]
+        except KeyError:
+            raise KeyError(f"{name} is not in the cache, which holds {len(self)} activations.") from None
+
+    def _full_name(self, key: Any) -> str:
+        if isinstance(key, str):
+            return activation_name(key)
+        if not isinstance(key, tuple) or not 1 <= len(key) <= 3:
+            raise KeyError(f"A key is a name or (name, layer, sublayer). Got {key!r}.")
+        name, layer, sublayer = (*key, None, None)[:3]
+        if layer is not None:
+            layer = operator.index(layer)
+            if layer < 0:
+                layer += self.weights.n_layers
+        return activation_name(name, layer, sublayer)
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            self[key]  # type: ignore[index]
+        except (KeyError, TypeError):
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._activations)
+
+    def __len__(self) -> int:
+        return len(self._activations)
+
+    def __repr__(self) -> str:
+        size = sum(self.memory().values())
+        return f"ActivationCache({len(self)} activations, {size / 2**20:,.1f} MiB, has_batch_dim={self.has_batch_dim})"
+
+    def memory(self) -> dict[str, int]:
+        """The bytes that the cache keeps alive, by activation over all layers, the largest first.
+
+        Memory that several names share is counted once. The values sum to the whole, which ``repr`` shows.
+
+        Example:
+            >>> sizes = cache.memory()
+            >>> list(sizes)[:2], sizes["attn.hook_pattern"] == 30 * 9 * 15 * 15 * 4
+            (['hook_unembed', 'mlp.hook_pre'], True)
+        """
+        sizes: Counter[str] = Counter()
+        seen: set[int] = set()
+        # A bridge caches most activations under several names; the one that counts is the one people know.
+        for name in sorted(self._activations, key=is_second_name):
+            memory = self._activations[name].untyped_storage()
+            if memory.data_ptr() not in seen:
+                seen.add(memory.data_ptr())
+                sizes[without_layer(name)] += memory.nbytes()
+        return dict(sizes.most_common())
+
+    # --- for the methods that compute --------------------------------------------------------------------------------
+
+    def need(self, name: str, layer: int | None = None, sublayer: str | None = None) -> Tensor:
+        """An activation that a computation needs, as it is cached.
+
+        Raises:
+            CacheError: It was not cached. The message tells how to cache it.
+        """
+        full_name = activation_name(name, layer, sublayer)
+        try:
+            return self._activations[full_name]
+        except KeyError:
+            raise CacheError(
+                f"The cache lacks {full_name}, which is needed here. Cache every activation: "
+                "`logits, cache = model.run_with_cache(tokens)`, without a names_filter."
+            ) from None
+
+    def batched(self, name: str, layer: int | None = None, sublayer: str | None = None) -> Tensor:
+        """An activation to compute with: with a batch dimension, and in float32 where it was cached in half precision.
+
+        Raises:
+            CacheError: It was not cached. The message tells how to cache it.
+        """
+        found = self.need(name, layer, sublayer)
+        if is_half(found.dtype):
+            found = found.to(torch.promote_types(torch.float32, self.weights.dtype))
+        return found if self.has_batch_dim else found[None]
+
+    def norm_scale(self, norm: Norm) -> Float[Tensor, "*batch_and_pos 1"]:
+        """The cached scale of a norm."""
+        # OPT computes some norms with batch and position flattened together.
+        return self.need(f"{norm.module}.hook_scale").reshape(*self.like()[0], 1)
+
+    def like(self) -> tuple[torch.Size, torch.dtype]:
+        """The axes ``batch_and_pos`` that most activations begin with, and the type of the residual stream.
+
+        Raises:
+            CacheError: No activation that would tell was cached.
+        """
+        for name, tensor in self._activations.items():
+            short = without_layer(name)
+            if short in _STREAMS:
+                return tensor.shape[:-1], tensor.dtype
+            if short == "attn.hook_z":
+                return tensor.shape[:-2], tensor.dtype
+        raise CacheError(f"The cache holds {len(self)} activations, but nothing of the residual stream and no `z`.")
+
+    def places(self, positions: Slice) -> torch.Size:
+        """The axes ``batch_and_pos`` once positions are taken."""
+        return positions.apply(torch.empty(self.like()[0]), dim=-1).shape
+
+    def cached_head_results(self, layer: int) -> Float[Tensor, "*batch_and_pos head d_model"] | None:
+        """Each head's ``z W_O``, if the model or :meth:`ActivationCache.compute_head_results` left it in the cache."""
+        results = self._activations.get(f"blocks.{layer}.attn.hook_result")
+        # Some bridges cache something else under this name.
+        if results is None or results.shape[-2] != self.weights.n_heads or results.ndim != 3 + self.has_batch_dim:
+            return None
+        return results
+
+    def tokens(self) -> Int[Tensor, "batch pos"] | None:
+        """The token ids of the prompts: as cached, else found by their embeddings; ``None`` if neither tells."""
+        if "embed.hook_in" in self._activations:
+            ids = self._activations["embed.hook_in"]
+            return ids if ids.ndim == 2 else ids[None]
+        embed = self.need("embed") if self.has_batch_dim else self.need("embed")[None]
+        W_E = self.weights.W_E.to(embed.dtype)
+        # Token and vocabulary are matched along one direction, and the match is then confirmed in full.
+        direction = torch.linspace(-1, 1, embed.shape[-1], dtype=embed.dtype, device=embed.device)
+        vocabulary, order = (W_E @ direction).sort()
+        place = torch.searchsorted(vocabulary, embed @ direction).clamp(1, len(vocabulary) - 1)
+        ids = order[torch.stack([place - 1, place])]
+        exact = (W_E[ids] == embed).all(-1)
+        return torch.where(exact[1], ids[1], ids[0]) if exact.any(0).all() else None
+
+    def check(self) -> CheckReport:
+        """Verify that the cache and its model belong together and that attribution's identities hold.
+
+        See :func:`recursive_dla.check`, which this calls.
+
+        Raises:
+            CacheError: Activations are missing, have the wrong shape, or break an identity; the first is named.
+
+        Example:
+            >>> cache.check().failed
+            ()
+        """
+        from recursive_dla.cache.checks import check
+
+        return check(self)  # type: ignore[arg-type]
+
+    # --- changing the whole ------------------------------------------------------------------------------------------
+
+    def to(self: Store, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Store:
+        """Move every activation, and return the cache itself.
+
+        Names that share a tensor still share it afterwards.
+
+        Args:
+            device: Where to; most methods need the model there too.
+            dtype: What floating-point activations become. ``torch.bfloat16`` halves the memory of a float32 cache; what
+                is computed from it is computed in the type of the model's weights.
+
+        Example:
+            >>> cache.to("cpu") is cache
+            True
+        """
+        self._activations = self._changed(
+            lambda tensor: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+        )
+        self.verified_versions = None
+        return self
+
+    def remove_batch_dim(self: Store, batch_size: int | None = None) -> Store:
+        """Drop the batch dimension of a cache of one prompt, and return the cache itself.
+
+        Args:
+            batch_size: The number of prompts, if the activations alone do not tell.
+
+        Raises:
+            InputError: There are several prompts, or the batch dimension was removed before.
+
+        Example:
+            >>> one = cache.apply_slice_to_batch_dim((0, 1)).remove_batch_dim()
+            >>> one["resid_post", -1].shape
+            torch.Size([15, 576])
+        """
+        if not self.has_batch_dim:
+            raise InputError("The cache has no batch dimension: it was removed before.")
+        batch_size = self._batch_size() if batch_size is None else batch_size
+        if batch_size != 1:
+            raise InputError(
+                f"Only a cache of one prompt can do without its batch dimension, and this one has {batch_size}."
+                " Take one with apply_slice_to_batch_dim(0)."
+            )
+        self._activations = {
+            name: tensor[0] if tensor.ndim and len(tensor) == 1 else tensor
+            for name, tensor in self._activations.items()
+        }
+        self.has_batch_dim = False
+        return self
+
+    def apply_slice_to_batch_dim(self: Store, batch_slice: SliceInput) -> Store:
+        """A new cache of some of the prompts; an int drops the batch dimension.
+
+        Args:
+            batch_slice: The prompts to take.
+
+        Raises:
+            InputError: The cache has no batch dimension, or not so many prompts.
+
+        Example:
+            >>> cache.apply_slice_to_batch_dim(0)["pattern", 0].shape
+            torch.Size([9, 15, 15])
+        """
+        prompts = Slice(batch_slice)
+        if prompts.mode != "empty" and not self.has_batch_dim:
+            raise InputError("The cache has no batch dimension to take prompts from: it was removed before.")
+        changed = self._activations if prompts.mode == "empty" else self._of_prompts(prompts)
+        made = type(self)(changed, self.model, has_batch_dim=self.has_batch_dim and prompts.mode != "int")
+        if "weights" in self.__dict__:
+            made.weights = self.weights
+        return made
+
+    def _of_prompts(self, prompts: Slice) -> dict[str, Tensor]:
+        batch_size = self._batch_size()
+
+        def taken(tensor: Tensor) -> Tensor:
+            # Some entries are the same for all prompts, and have one row.
+            return prompts.apply(tensor) if tensor.ndim and len(tensor) == batch_size else tensor
+
+        changed = self._changed(taken)
+        for name, tensor in self._activations.items():
+            if name.endswith(".hook_scale") and tensor.ndim == 2 and batch_size > 1:
+                # OPT computes some norms with batch and position flattened together.
+                changed[name] = prompts.apply(tensor.view(batch_size, -1, 1))
+        return changed
+
+    def toggle_autodiff(self, mode: bool = False) -> None:
+        """Switch gradients on or off for the whole process, as ``torch.set_grad_enabled(mode)`` does."""
+        logger.warning("Gradients are now %s for the whole process.", "on" if mode else "off")
+        torch.set_grad_enabled(mode)
+
+    def _batch_size(self) -> int:
+        # Of what a partial cache may hold, most has a batch dimension.
+        sizes = Counter(len(tensor) for tensor in self._activations.values() if tensor.ndim)
+        return sizes.most_common(1)[0][0] if sizes else 1
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """All activations changed, each tensor once however many names it has."""
+        done: dict[tuple[Any, ...], Tensor] = {}
+        changed = {}
+        for name, tensor in self._activations.items():
+            same = same_tensor(tensor)
+            if same not in done:
+                done[same] = change(tensor)
+            changed[name] = done[same]
+        return changed
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the cache to one safetensors file: every tensor once, its names, and what model it is of.
+
+        Written under a temporary name and moved into place, a tensor at a time.
+
+        Args:
+            path: The file; an older one is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: The file cannot be written; nothing is left behind.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as folder:
+            ...     path = cache.save(f"{folder}/prompt.safetensors")
+            ...     loaded = ActivationCache.load(path, model)
+            >>> torch.equal(loaded["pattern", 3], cache["pattern", 3])
+            True
+        """
+        from recursive_dla.cache.files import save
+
+        return save(self, Path(path))
+
+    @classmethod
+    def load(cls: type[Store], path: str | Path, model: Any) -> Store:
+        """Read what :meth:`save` wrote, onto the model's device.
+
+        Args:
+            path: The file.
+            model: The model that the cache is of, with the same weights as when it was saved.
+
+        Raises:
+            CacheError: There is no such file, it is no cache of this package, it is damaged, or it is another model's.
+        """
+        from recursive_dla.cache.files import load
+
+        activations, has_batch_dim = load(Path(path), model_weights(model))
+        return cls(activations, model, has_batch_dim)
+
+
+_STREAMS = frozenset(
+    {"hook_embed", "hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out"}
+)
+
+
+def same_tensor(tensor: Tensor) -> tuple[Any, ...]:
+    """What two tensors have in common that are the same memory seen in the same way."""
+    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device)
