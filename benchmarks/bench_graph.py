@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from recursive_dla import ActivationCache, attribution_graph, check, load_model
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graph import AttributionGraph
 
 PROMPT = "When John and Mary went to the store, John gave a drink to"
 

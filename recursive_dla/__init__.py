@@ -17,9 +17,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from recursive_dla.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from recursive_dla.attribution.ranking import rank_components
     from recursive_dla.attribution.targets import (
         Target,
         centred_logit_target,
@@ -36,44 +37,43 @@ if TYPE_CHECKING:
     from recursive_dla.cache.activation_cache import ActivationCache
     from recursive_dla.cache.checks import check
     from recursive_dla.cache.recording import run_with_lean_cache
+    from recursive_dla.comparison import GraphDifference, compare
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
-    from recursive_dla.graphs.building import attribution_graph, attribution_graphs
-    from recursive_dla.graphs.comparison import GraphDifference, compare
-    from recursive_dla.graphs.graph import AttributionGraph
+    from recursive_dla.graph import AttributionGraph, attribution_graph, attribution_graphs
     from recursive_dla.model.loading import load_model
+    from recursive_dla.paths import Paths
     from recursive_dla.scores import ScoreBreakdown, attention_score_breakdown
-    from recursive_dla.trees.building import attribution_tree
-    from recursive_dla.trees.paths import Paths, strongest_paths
-    from recursive_dla.trees.tree import AttributionTree
+    from recursive_dla.tree import AttributionTree, attribution_tree, strongest_paths
 
 _HOMES = {
     "ActivationCache": "cache.activation_cache",
-    "AttributionGraph": "graphs.graph",
-    "AttributionTree": "trees.tree",
+    "AttributionGraph": "graph",
+    "AttributionTree": "tree",
     "Breakdown": "breakdown",
     "CacheError": "errors",
-    "GraphDifference": "graphs.comparison",
+    "GraphDifference": "comparison",
     "InputError": "errors",
-    "Paths": "trees.paths",
+    "Paths": "paths",
     "ScoreBreakdown": "scores",
     "Target": "attribution.targets",
     "UnsupportedModelError": "errors",
     "attention_score_breakdown": "scores",
-    "attribution_graph": "graphs.building",
-    "attribution_graphs": "graphs.building",
-    "attribution_tree": "trees.building",
+    "attribution_graph": "graph",
+    "attribution_graphs": "graph",
+    "attribution_tree": "tree",
     "break_down": "breakdown",
     "centred_logit_target": "attribution.targets",
     "check": "cache.checks",
-    "compare": "graphs.comparison",
+    "compare": "comparison",
     "direction_target": "attribution.targets",
     "dla_attn_head_breakdown_source_component": "breakdown",
     "dla_mlp_breakdown_source_component": "breakdown",
     "load_model": "model.loading",
     "log_prob_target": "attribution.targets",
     "logit_target": "attribution.targets",
+    "rank_components": "attribution.ranking",
     "run_with_lean_cache": "cache.recording",
-    "strongest_paths": "trees.paths",
+    "strongest_paths": "tree",
 }
 
 __all__ = [
@@ -102,6 +102,7 @@ __all__ = [
     "load_model",
     "log_prob_target",
     "logit_target",
+    "rank_components",
     "run_with_lean_cache",
     "strongest_paths",
 ]

@@ -7,14 +7,14 @@ attention pattern and the reciprocal norm scale gives all numbers at once.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recursive_dla.attribution.breakdown_data import BreakdownData
 from recursive_dla.attribution.components import components_named
 from recursive_dla.attribution.destinations import DESTINATIONS
 from recursive_dla.attribution.labels import prompt_texts
@@ -23,77 +23,19 @@ from recursive_dla.attribution.targets import Answers, Positions, Target, as_tar
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.cache.checks import ensure_checked
 from recursive_dla.errors import InputError
+from recursive_dla.output.text import breakdown_text
 
 
 @dataclass(frozen=True, repr=False)
-class Breakdown:
+class Breakdown(BreakdownData):
     """Numbers broken down by source. ``values`` summed over its source axes, plus the constants, is ``totals``.
 
-    Attributes:
-        values: One axis for each of ``axes``; logits, positive raises the answer.
-        axes: The name and the labels of each axis, in order.
-        totals: What is explained, on the axes that are not sources.
-        constants: By name, on the same axes as ``totals``: shares of biases, and what the MLP rule left over.
-        target: The answers and where they are read.
-        tokens: The texts of each prompt's tokens.
+    The data is that of :class:`recursive_dla.attribution.breakdown_data.BreakdownData`. Made by
+    :func:`recursive_dla.break_down`.
     """
 
-    values: Tensor
-    axes: dict[str, tuple[str, ...]]
-    totals: Tensor
-    constants: dict[str, Tensor]
-    target: Target
-    tokens: tuple[tuple[str, ...], ...] = ()
-
-    def tokens_of(self, prompt: int = 0) -> tuple[str, ...]:
-        """The texts of a prompt's tokens; ``(0)``, ``(1)``, … where they are not known."""
-        if self.tokens:
-            return self.tokens[prompt]
-        return tuple(f"({pos})" for pos in self.axes.get("src_pos", ()))
-
-    @property
-    def completeness_error(self) -> float:
-        """The largest ``|Σ sources + constants − total|``, relative to the largest total."""
-        explained = self._explained()
-        return float((explained - self.totals).abs().max() / self.totals.abs().max().clamp_min(torch.finfo().tiny))
-
-    def _explained(self) -> Tensor:
-        sources = tuple(range(self.totals.ndim, self.values.ndim))
-        return self.values.sum(sources) + sum(self.constants.values())
-
-    def strongest(self, token: int = 0, prompt: int = 0, *, count: int = 5, sources: int = 3) -> list[Strongest]:
-        """The destinations with the largest totals, each with its largest sources; sizes are absolute."""
-        totals, values = self.totals[token, prompt], self.values[token, prompt]
-        names = list(self.axes)
-        dest_axes, source_axes = names[2 : self.totals.ndim], names[self.totals.ndim :]
-        found = []
-        for place in _largest(totals, count):
-            here = values[place]
-            found.append(
-                Strongest(
-                    label="".join(self.axes[name][i] for name, i in zip(dest_axes, place, strict=True)),
-                    total=float(totals[place]),
-                    sources=tuple(
-                        ({name: self.axes[name][i] for name, i in zip(source_axes, at, strict=True)}, float(here[at]))
-                        for at in _largest(here, sources)
-                    ),
-                )
-            )
-        return found
-
     def __str__(self) -> str:
-        shape = " ".join(f"{name}={len(labels)}" for name, labels in self.axes.items())
-        lines = [f"Breakdown [{shape}], completeness error {self.completeness_error:.1e}"]
-        for prompt, token in itertools.product(range(self.totals.shape[1]), range(self.totals.shape[0])):
-            value = float(self.target.value[prompt, token])
-            lines.append(f"prompt {prompt}, {self.axes['token'][token]}: {value:+.3f} logits; strongest:")
-            for found in self.strongest(token, prompt, sources=1):
-                source, part = found.sources[0]
-                where = f" at {source['src_pos']}" if "src_pos" in source else ""
-                lines.append(
-                    f"  {found.label:8} {found.total:+.3f}, of which {part:+.3f} from {source['src_comp']}{where}"
-                )
-        return "\n".join(lines)
+        return breakdown_text(self)
 
     __repr__ = __str__
 
@@ -102,19 +44,6 @@ class Breakdown:
         from recursive_dla.output.notebook import breakdown_html
 
         return breakdown_html(self)
-
-
-class Strongest(NamedTuple):
-    """A destination, what it contributes, and its largest sources: labels by axis, and the part each has in it."""
-
-    label: str
-    total: float
-    sources: tuple[tuple[dict[str, str], float], ...]
-
-
-def _largest(numbers: Tensor, count: int) -> list[tuple[int, ...]]:
-    flat = numbers.flatten().abs().topk(min(count, numbers.numel())).indices
-    return [tuple(place) for place in torch.stack(torch.unravel_index(flat, numbers.shape), dim=1).tolist()]
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from recursive_dla import __version__
 from recursive_dla.commands.convert import convert
 from recursive_dla.commands.diff import diff
 from recursive_dla.commands.info import info
@@ -15,6 +14,7 @@ from recursive_dla.commands.trace import trace
 from recursive_dla.commands.tree import tree
 from recursive_dla.commands.view import view
 from recursive_dla.errors import InputError
+from recursive_dla.version import __version__
 
 BAD_INPUT = 2
 

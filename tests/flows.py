@@ -9,7 +9,7 @@ import pandas as pd
 
 from recursive_dla import AttributionGraph
 from recursive_dla.attribution.provenance import GraphTarget, Token
-from recursive_dla.graphs.graph import GraphMetadata
+from recursive_dla.graphs.data import GraphMetadata
 
 LEAVES = {"embed": "embed", "pos_embed": "pos_embed", "b": "bias", "r": "remainder"}
 

@@ -111,7 +111,7 @@ def test_saving_replaces_the_file_in_one_move(saved: Path, monkeypatch: pytest.M
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return _bytes_of(tensor)
 
-    from recursive_dla import cache_files
+    from recursive_dla.cache import files as cache_files
 
     _bytes_of = cache_files._bytes_of
     monkeypatch.setattr(cache_files, "_parts", lambda *_: [b""])

@@ -14,7 +14,8 @@ import torch
 from models import ATTENTION_ONLY, EVERY_MODEL, LENS_3, TWO_MODELS, WITH_EXPERTS, precision, random_tokens, run_on, tiny
 from oracles import assert_close
 
-from recursive_dla import ActivationCache, CacheError, InputError, break_down, names, run_with_lean_cache
+from recursive_dla import ActivationCache, CacheError, InputError, break_down, run_with_lean_cache
+from recursive_dla.cache import hook_names as names
 from recursive_dla.cache.slices import Slice
 
 PROMPTS = 3

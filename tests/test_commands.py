@@ -14,7 +14,7 @@ from test_export import assert_same
 from typer.testing import CliRunner, Result
 
 from recursive_dla import AttributionGraph, InputError, cli
-from recursive_dla.output.files.info import file_info, imbalance
+from recursive_dla.output.file_facts import file_info, imbalance
 
 # typer calls commands with more than their annotations allow.
 pytestmark = pytest.mark.usefixtures("types_unchecked")

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from recursive_dla import AttributionGraph, attribution_graph, compare
 from recursive_dla.cli import app
+from recursive_dla.comparison import GraphDifference
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.comparison import GraphDifference
 
 OTHER = {
     ("L2H0@3", "logit@3"): 5.0,

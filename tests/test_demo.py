@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from recursive_dla import demo
 from recursive_dla.errors import DemoModelError
+from recursive_dla.model import demo
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 Start = Callable[[], tuple[subprocess.Popen[str], Path]]

@@ -20,9 +20,11 @@ from models import TWO_MODELS, run
 from recursive_dla import AttributionGraph, attribution_graph
 from recursive_dla.attribution.provenance import Token
 from recursive_dla.errors import InputError
-from recursive_dla.output.files import check_writable, format_of, graph_document, page
+from recursive_dla.output.explorer import page_file as page
+from recursive_dla.output.files.document import graph_document
 from recursive_dla.output.files.own_json import read_json
 from recursive_dla.output.files.schema import schema
+from recursive_dla.output.saving import check_writable, format_of
 
 # Everything that could end a string, a script or a line, or be lost on the way to a file and back.
 HOSTILE = ['"', "\\", "</script><b>", "\n", "\r\n", "\t", "\0", "\u2028", "🙂", "é\u0301", "ￂ", " ", ""]

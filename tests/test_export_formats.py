@@ -21,7 +21,9 @@ from graphs import HOSTILE, graph, hostile
 from test_export import assert_same
 
 from recursive_dla import AttributionGraph, InputError
-from recursive_dla.output.files import FORMATS, check_readable, check_writable, formats, own, tables
+from recursive_dla.output.files import formats, tables
+from recursive_dla.output.files import own_json as own
+from recursive_dla.output.saving import FORMATS, check_readable, check_writable
 
 READABLE = [file_format.endings[0] for file_format in FORMATS if file_format.read is not None]
 PICTURES = (".svg", ".png")

@@ -17,8 +17,9 @@ from graphs import graph, hostile
 from test_export import assert_same
 
 from recursive_dla import AttributionGraph, InputError
-from recursive_dla.output.files import FORMATS, check_writable, graph_document
+from recursive_dla.output.files.document import graph_document
 from recursive_dla.output.files.schema import schema, validate
+from recursive_dla.output.saving import FORMATS, check_writable
 
 READABLE = [file_format.endings[0] for file_format in FORMATS if file_format.read is not None]
 MUTATIONS = 150

@@ -16,8 +16,8 @@ import pytest
 from graphs import graph, hostile
 
 from recursive_dla import AttributionGraph, InputError
-from recursive_dla.output.files import check_writable
 from recursive_dla.output.files.circuit_viewers import influence_shares, viewer_document
+from recursive_dla.output.saving import check_writable
 
 TEXT, NUMBER = {"type": "string"}, {"type": "number"}
 

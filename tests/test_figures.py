@@ -46,8 +46,9 @@ from recursive_dla.output.figures import (
     sankey_frame,
     tree_figure,
 )
-from recursive_dla.output.figures.places import edge_curves, node_places
-from recursive_dla.output.figures.style import THEMES, token_axis
+from recursive_dla.output.figures.plot_parts import token_axis
+from recursive_dla.output.places import edge_curves, node_places
+from recursive_dla.output.style import THEMES
 
 THEME_NAMES = tuple(THEMES)
 HOSTILE = ("<b>x</b>", "$y$", "&lt;", "\n", "\0", "\u202e", "%{z}")

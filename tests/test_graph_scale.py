@@ -19,8 +19,8 @@ from recursive_dla.attribution.targets import direction_target, logit_target
 from recursive_dla.attribution.writers import component_outputs
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.assembling import Assembly
-from recursive_dla.graphs.collecting import Edges, Everything, Strongest
+from recursive_dla.graphs.assembly import Assembly
+from recursive_dla.graphs.collectors import Edges, Everything, Strongest
 from recursive_dla.graphs.edges import Sources
 from recursive_dla.graphs.memory_budget import Limits, Memory, complete_edges, memory
 from recursive_dla.graphs.sweep import sweep
@@ -89,7 +89,7 @@ def test_blocks_of_any_size_give_the_same_graph(monkeypatch: pytest.MonkeyPatch)
     model = tiny("llama-biased")
     cache = run_on(model, random_tokens(positions=LONG)).cache
     wanted = attribution_graph(cache, model, ANSWER)
-    monkeypatch.setattr("recursive_dla.graphs.building.memory", lambda *_: Memory(1, True, 10**6))
+    monkeypatch.setattr("recursive_dla.graphs.construction.memory", lambda *_: Memory(1, True, 10**6))
     assert_same(attribution_graph(cache, model, ANSWER), wanted)
     assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted.prune(max_edges=101))
 

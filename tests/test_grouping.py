@@ -16,7 +16,7 @@ from test_pruning import EDGES, edges
 from recursive_dla import AttributionGraph, attribution_graph
 from recursive_dla.attribution.provenance import Token
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.graph import Member
+from recursive_dla.graphs.data import Member
 from recursive_dla.graphs.grouping import word_spans
 
 

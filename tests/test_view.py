@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from models import run
 
-from recursive_dla import AttributionGraph, InputError, attribution_graph, serve
+from recursive_dla import AttributionGraph, InputError, attribution_graph
+from recursive_dla.output import serve
 from recursive_dla.output.serve import HOST, PageServer, page_of
 
 PAGE = "<!doctype html>é".encode()

@@ -23,11 +23,12 @@ def convert(
     Read: .json, .json.gz, .html, .csv, .parquet, .graphml, .node-link.json. Written: those, and .gexf, .dot, .mmd,
     .svg, .png, .circuit.json.
     """
-    from recursive_dla.output.files import check_readable, check_writable, load
+    from recursive_dla.graph import AttributionGraph
+    from recursive_dla.output.saving import check_readable, check_writable
 
     check_readable(source)
     formats = [check_writable(path) for path in out]
-    graph = load(source)
+    graph = AttributionGraph.load(source)
     if max_edges is not None and len(graph.edge_weight) > max_edges:
         graph = graph.prune(max_edges=max_edges)
     for path, chosen in zip(out, formats, strict=True):

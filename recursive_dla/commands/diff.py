@@ -36,8 +36,8 @@ def diff(
 
     Lists the heads and MLPs, the leaves and the edges whose part of the logit changes most, B − A.
     """
-    from recursive_dla.graphs.comparison import compare
-    from recursive_dla.graphs.graph import AttributionGraph
+    from recursive_dla.comparison import compare
+    from recursive_dla.graph import AttributionGraph
 
     graphs = AttributionGraph.load(first), AttributionGraph.load(second)
     change = compare(*graphs, align=None if align is AlignBy.auto else align.value)
@@ -61,7 +61,7 @@ def _tables(change: Any, top: int) -> dict[str, Any]:
 
 
 def _document(change: Any, top: int) -> dict[str, Any]:
-    from recursive_dla.output.files import metadata_document
+    from recursive_dla.output.files.document import metadata_document
 
     return {
         "a": metadata_document(change.a),
@@ -77,7 +77,7 @@ def _render(change: Any, top: int) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from recursive_dla.output.report import signed
+    from recursive_dla.output.trace_report import signed
 
     parts: list[Any] = []
     for name, meta in (("A", change.a), ("B", change.b)):

@@ -15,7 +15,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
 ) -> None:
     """Tell what a saved graph is: its prompt and answer, its size, and how exactly it adds up."""
-    from recursive_dla.output.files.info import file_info
+    from recursive_dla.output.file_facts import file_info
 
     facts = file_info(file)
     if as_json:

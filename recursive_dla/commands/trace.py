@@ -84,7 +84,7 @@ def trace(
     what each takes from which component at which token, and how exactly it all adds up.
     """
     from recursive_dla.graphs.pruning import checked_settings, only_given
-    from recursive_dla.output.files import check_writable
+    from recursive_dla.output.saving import check_writable
 
     paths = out or []
     written = [file for path in paths for file in check_writable(path).files(path)]
@@ -106,7 +106,7 @@ def trace(
         document = {**report.to_dict(), "pruned": left, "files": list(map(str, written))}
         print_json(document)
         return
-    from recursive_dla.output.report import render, render_pruning
+    from recursive_dla.output.trace_report import render, render_pruning
 
     console = Console()
     console.print(render(report))
@@ -126,9 +126,9 @@ def _trace(
 ) -> tuple[Any, Any]:
     from recursive_dla.attribution.components import head_components
     from recursive_dla.breakdown import break_down
-    from recursive_dla.graphs.building import attribution_graph
+    from recursive_dla.graph import attribution_graph
     from recursive_dla.graphs.memory_budget import complete_edges
-    from recursive_dla.output.report import trace_report
+    from recursive_dla.output.trace_report import trace_report
 
     model, logits, cache = ran
     explain: dict[str, Any] = {"wrong_answers": wrong, "pos": pos, "check": check}

@@ -96,7 +96,8 @@ def tree(
     Ctrl-C stops the search; what was found is printed.
     """
     from recursive_dla.output.files.trees import check_writable, tree_document
-    from recursive_dla.trees.building import attribution_tree, parse_start
+    from recursive_dla.tree import attribution_tree
+    from recursive_dla.trees.vocabulary import parse_start
 
     if out is not None:
         check_writable(out)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from recursive_dla.attribution.labels import token_label, visible_line
+from recursive_dla.attribution.labels import token_label
 from recursive_dla.errors import InputError
+from recursive_dla.graphs.data import GraphData, GraphMetadata
 from recursive_dla.graphs.flow import merge_parallel, totals
-from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata
 
 Align = Literal["position", "component"] | Mapping[int, int] | None
 
@@ -22,7 +22,7 @@ _ROWS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class GraphDifference:
+class DifferenceData:
     """What two graphs give each component, and each edge, and what changes from the first to the second.
 
     Σ ``difference`` over :attr:`leaves` = the second logit − the first.
@@ -62,19 +62,6 @@ class GraphDifference:
         rest = pd.DataFrame([cut]).reindex(columns=leaves.columns).astype(leaves.dtypes.to_dict())
         return pd.concat([leaves, rest], ignore_index=True)
 
-    def __str__(self) -> str:
-        a, b = self.a, self.b
-        values = f"{b.value:+.4f} − ({a.value:+.4f}) = {self.value:+.4f} logits"
-        lines = [
-            f"GraphDifference {_subject(b)} − {_subject(a)}: {values}",
-            f"aligned by {self.by}; {len(self.nodes):,} nodes, {len(self.edges):,} edges; strongest:",
-        ]
-        for row in self.strongest().itertuples():
-            lines.append(f"  {row.name:<24} {row.a:+.3f} → {row.b:+.3f}  {row.difference:+.3f}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
     def strongest(self, count: int = _ROWS, rows: pd.DataFrame | None = None) -> pd.DataFrame:
         """What changes most: ``name`` (with its token), ``a``, ``b`` and ``difference``.
 
@@ -105,41 +92,9 @@ class GraphDifference:
             return component
         return f"{component} at {' / '.join(dict.fromkeys(labels))}"
 
-    def _repr_html_(self) -> str:
-        """What notebooks show."""
-        from recursive_dla.output.notebook import difference_html
 
-        return difference_html(self)
-
-
-def compare(a: AttributionGraph, b: AttributionGraph, *, align: Align = None) -> GraphDifference:
-    """What changes from one graph to another, component by component and edge by edge.
-
-    Args:
-        a: The first graph.
-        b: The second, of the same model: another prompt, answer or rule.
-        align: Which nodes are the same. ``"position"``: those of the same id; for prompts of the same length.
-            ``"component"``: those of the same component; attributions and edges are summed over positions. A mapping of
-            positions of ``a`` to positions of ``b``: those of the same component at positions that correspond; the
-            others stand alone. By default ``"position"`` where the prompts have the same length, else
-            ``"component"``.
-
-    Returns:
-        Both graphs' numbers side by side; Σ over leaves of the differences = ``b``'s logit − ``a``'s.
-
-    Raises:
-        InputError: Graphs of models of different sizes, prompts of different lengths with ``"position"``, or a mapping
-            that does not fit.
-
-    Example:
-        >>> mary = attribution_graph(cache, model, " Mary")
-        >>> john = attribution_graph(cache, model, " John")
-        >>> change = compare(john, mary)
-        >>> round(change.value, 3), round(float(change.leaves["difference"].sum()), 3)
-        (5.576, 5.576)
-        >>> change.nodes.columns.tolist()
-        ['component', 'kind', 'leaf', 'pos_a', 'pos_b', 'a', 'b', 'difference']
-    """
+def difference(a: GraphData, b: GraphData, align: Align = None) -> DifferenceData:
+    """See :func:`recursive_dla.compare`."""
     _check_models(a.metadata, b.metadata)
     n_a, n_b = len(a.metadata.tokens), len(b.metadata.tokens)
     if align is None:
@@ -155,7 +110,7 @@ def compare(a: AttributionGraph, b: AttributionGraph, *, align: Align = None) ->
         nodes.insert(place, f"pos_{name}", values)
     frame = _sorted(nodes).reset_index(drop=True)
     by = align if isinstance(align, str) else "mapping"
-    return GraphDifference(a.metadata, b.metadata, by, frame, _named_edges(edges, keys, positions))
+    return DifferenceData(a.metadata, b.metadata, by, frame, _named_edges(edges, keys, positions))
 
 
 def _check_models(a: GraphMetadata, b: GraphMetadata) -> None:
@@ -192,7 +147,7 @@ def _pairs(align: Align, n_a: int, n_b: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(n_a), places_b
 
 
-def _table(graph: AttributionGraph, places: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _table(graph: GraphData, places: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
     nodes = graph.nodes
     table = pd.DataFrame(
         {
@@ -262,7 +217,3 @@ def _named_edges(edges: pd.DataFrame, keys: pd.DataFrame, positions: dict[str, p
         named[f"source_pos_{side}"] = of.take(source).array
         named[f"target_pos_{side}"] = of.take(target).array
     return pd.concat([named, edges[["a", "b", "difference"]].reset_index(drop=True)], axis=1)
-
-
-def _subject(metadata: GraphMetadata) -> str:
-    return visible_line(f"{metadata.target.label} at {metadata.target.pos}")

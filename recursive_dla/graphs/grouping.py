@@ -18,8 +18,8 @@ import pandas as pd
 
 from recursive_dla.attribution.provenance import Token
 from recursive_dla.errors import InputError
+from recursive_dla.graphs.data import Graph, GraphData, Member
 from recursive_dla.graphs.flow import CycleError, merge_parallel, node_levels, totals
-from recursive_dla.graphs.graph import AttributionGraph, Member
 from recursive_dla.graphs.pruning import Names, rows_of
 
 GroupBy = str | Mapping[str, Names] | Callable[[Any], str | None]
@@ -28,8 +28,8 @@ GroupBy = str | Mapping[str, Names] | Callable[[Any], str | None]
 _CONTROL = re.compile(r"<[^<>\s]+>")
 
 
-def group(graph: AttributionGraph, by: GroupBy) -> AttributionGraph:
-    """The public face of this is :meth:`AttributionGraph.group`."""
+def group(graph: Graph, by: GroupBy) -> Graph:
+    """See :meth:`recursive_dla.AttributionGraph.group`."""
     names, nodes = _names(graph, by), graph.nodes["id"].to_numpy(dtype=object)
     in_group = np.array([name is not None for name in names], dtype=bool)
     if clash := sorted(set(nodes[~in_group]) & set(names[in_group])):
@@ -54,7 +54,7 @@ def group(graph: AttributionGraph, by: GroupBy) -> AttributionGraph:
 # --- who belongs where -----------------------------------------------------------------------------------------------
 
 
-def _names(graph: AttributionGraph, by: GroupBy) -> np.ndarray:
+def _names(graph: GraphData, by: GroupBy) -> np.ndarray:
     """For each node the name of its group, or ``None``."""
     if isinstance(by, str):
         if by not in _RULES:
@@ -75,7 +75,7 @@ def _names(graph: AttributionGraph, by: GroupBy) -> np.ndarray:
     return _objects(names)
 
 
-def _by_hand(graph: AttributionGraph, groups: Mapping[str, Names]) -> np.ndarray:
+def _by_hand(graph: GraphData, groups: Mapping[str, Names]) -> np.ndarray:
     names = np.full(len(graph.nodes), None, dtype=object)
     for name, ids in groups.items():
         rows = rows_of(graph, [ids] if isinstance(ids, str) else ids)
@@ -90,13 +90,13 @@ def _by_hand(graph: AttributionGraph, groups: Mapping[str, Names]) -> np.ndarray
     return names
 
 
-def _heads_of_layers(graph: AttributionGraph) -> Iterator[str | None]:
+def _heads_of_layers(graph: GraphData) -> Iterator[str | None]:
     nodes = graph.nodes
     for kind, layer, pos in zip(nodes["kind"], nodes["layer"], nodes["pos"], strict=True):
         yield f"L{layer}.heads@{pos}" if kind == "head" else None
 
 
-def _positions(graph: AttributionGraph) -> Iterator[str | None]:
+def _positions(graph: GraphData) -> Iterator[str | None]:
     nodes = graph.nodes
     for kind, leaf, pos in zip(nodes["kind"], graph.is_leaf.tolist(), nodes["pos"], strict=True):
         if kind in ("head", "mlp") or (kind == "group" and not leaf):
@@ -105,7 +105,7 @@ def _positions(graph: AttributionGraph) -> Iterator[str | None]:
             yield f"constants@{pos}" if kind in ("bias", "remainder") else None
 
 
-def _words(graph: AttributionGraph) -> Iterator[str | None]:
+def _words(graph: GraphData) -> Iterator[str | None]:
     nodes = graph.nodes
     spans = word_spans(graph.metadata.tokens)
     for node, kind, pos in zip(nodes["id"], nodes["kind"], nodes["pos"], strict=True):
@@ -117,7 +117,7 @@ def _objects(names: Iterable[str | None]) -> np.ndarray:
     return np.array([*names, None], dtype=object)[:-1]
 
 
-_RULES: dict[str, Callable[[AttributionGraph], Iterator[str | None]]] = {
+_RULES: dict[str, Callable[[GraphData], Iterator[str | None]]] = {
     "layer": _heads_of_layers,
     "word": _words,
     "position": _positions,
@@ -155,7 +155,7 @@ def word_spans(tokens: Iterable[Token]) -> list[tuple[int, int]]:
 # --- the merged graph ------------------------------------------------------------------------------------------------
 
 
-def _check_members(graph: AttributionGraph, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray) -> None:
+def _check_members(graph: GraphData, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray) -> None:
     with_logit = owner[(graph.nodes["kind"] == "logit").to_numpy()]
     if is_group[with_logit].any():
         raise InputError(f"The group {ids[with_logit[0]]!r} holds the logit, which stays by itself; leave it out.")
@@ -173,7 +173,7 @@ def _check_members(graph: AttributionGraph, owner: np.ndarray, ids: np.ndarray, 
 
 
 def _merged_edges(
-    graph: AttributionGraph, owner: np.ndarray, count: int
+    graph: GraphData, owner: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Edges between groups, in the order of their ends, and for each group what flows from member to member."""
     owner = owner.astype(np.int32)
@@ -212,7 +212,7 @@ def _circle(source: np.ndarray, target: np.ndarray, nodes: np.ndarray) -> list[i
 
 
 def _nodes(
-    graph: AttributionGraph, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray, inner: np.ndarray
+    graph: GraphData, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray, inner: np.ndarray
 ) -> pd.DataFrame:
     nodes, count = graph.nodes, len(ids)
     total = {name: totals(owner, nodes[name].to_numpy(), count) for name in ("attribution", "rest_in", "rest_out")}
@@ -230,7 +230,7 @@ def _nodes(
 
 
 def _members(
-    graph: AttributionGraph, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray
+    graph: GraphData, owner: np.ndarray, ids: np.ndarray, is_group: np.ndarray
 ) -> dict[str, tuple[Member, ...]]:
     """The members of each group; those of groups within a group are its own."""
     known = graph.metadata.groups

@@ -10,6 +10,8 @@ from recursive_dla.errors import InputError
 from recursive_dla.graphs.pruning import only_given
 from recursive_dla.graphs.value_space import virtual_weights_bytes
 
+MEMORY_BUDGET = 2 * 2**30
+
 # While the strongest are collected and put together: numbers of both ends and the weight, twice, then what sorts them.
 _BYTES_OF_KEPT_EDGE = 96
 # The strongest are chosen whenever this many times as many have come.

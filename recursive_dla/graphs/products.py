@@ -35,7 +35,7 @@ class Fans(NamedTuple):
 
 @runtime_checkable
 class Keeper(Protocol):
-    """Where edges go (:mod:`recursive_dla.graphs.collecting`)."""
+    """Where edges go (:mod:`recursive_dla.graphs.collectors`)."""
 
     def floor(self) -> float:
         """The absolute weight that an edge must exceed to be kept."""

@@ -19,6 +19,7 @@ import torch
 
 from recursive_dla.cache.slices import Slice, SliceInput
 from recursive_dla.errors import InputError
+from recursive_dla.graphs.data import Graph, GraphData
 from recursive_dla.graphs.flow import (
     CycleError,
     LevelledEdges,
@@ -31,27 +32,26 @@ from recursive_dla.graphs.flow import (
     totals,
     traced,
 )
-from recursive_dla.graphs.graph import AttributionGraph
 
 Names = str | Iterable[str]
 Layers = int | Iterable[int]
 
 
-def node_influence(graph: AttributionGraph) -> pd.Series[float]:
-    """The public face of this is :meth:`AttributionGraph.influence`."""
+def node_influence(graph: GraphData) -> pd.Series[float]:
+    """See :meth:`recursive_dla.AttributionGraph.influence`."""
     found = influence(_levelled(graph), root_row(graph))
     return pd.Series(found, index=pd.Index(graph.nodes["id"]), name="influence")
 
 
 def prune(
-    graph: AttributionGraph,
+    graph: Graph,
     *,
-    max_edges: int | None,
-    min_share: float | None,
-    node_influence: float | None,
-    edge_influence: float | None,
-) -> AttributionGraph:
-    """The public face of this is :meth:`AttributionGraph.prune`."""
+    max_edges: int | None = None,
+    min_share: float | None = None,
+    node_influence: float | None = None,
+    edge_influence: float | None = None,
+) -> Graph:
+    """See :meth:`recursive_dla.AttributionGraph.prune`."""
     settings = checked_settings(
         only_given(
             node_influence=node_influence, edge_influence=edge_influence, min_share=min_share, max_edges=max_edges
@@ -103,7 +103,7 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _influential(graph: AttributionGraph, of_nodes: float | None, of_edges: float | None) -> np.ndarray:
+def _influential(graph: GraphData, of_nodes: float | None, of_edges: float | None) -> np.ndarray:
     """Which edges are left of those with the most influence, and lie on a path from a leaf to the logit."""
     root, n_nodes = root_row(graph), len(graph.nodes)
     source, target = graph.edge_source, graph.edge_target
@@ -162,27 +162,27 @@ class Selection(NamedTuple):
     ids: Names | None
 
 
-def select(graph: AttributionGraph, selection: Selection) -> AttributionGraph:
-    """The public face of this is :meth:`AttributionGraph.select`."""
+def select(graph: Graph, selection: Selection) -> Graph:
+    """See :meth:`recursive_dla.AttributionGraph.select`."""
     chosen, settings = _chosen(graph, selection)
     chosen[root_row(graph)] = True
     return _keep_nodes(graph, chosen, "select", settings)
 
 
-def drop(graph: AttributionGraph, selection: Selection) -> AttributionGraph:
-    """The public face of this is :meth:`AttributionGraph.drop`."""
+def drop(graph: Graph, selection: Selection) -> Graph:
+    """See :meth:`recursive_dla.AttributionGraph.drop`."""
     chosen, settings = _chosen(graph, selection)
     chosen[root_row(graph)] = False
     return _keep_nodes(graph, ~chosen, "drop", settings)
 
 
-def _keep_nodes(graph: AttributionGraph, chosen: np.ndarray, name: str, settings: dict[str, Any]) -> AttributionGraph:
+def _keep_nodes(graph: Graph, chosen: np.ndarray, name: str, settings: dict[str, Any]) -> Graph:
     kept = chosen[graph.edge_source] & chosen[graph.edge_target]
     before = (graph.metadata.pruning or {}).get(name, [])
     return keep(graph, chosen, kept, {name: [*before, settings]})
 
 
-def _chosen(graph: AttributionGraph, selection: Selection) -> tuple[np.ndarray, dict[str, Any]]:
+def _chosen(graph: GraphData, selection: Selection) -> tuple[np.ndarray, dict[str, Any]]:
     """Which nodes fit all that is given, and what is given as plain values."""
     kinds, layers, positions, ids = selection
     nodes, meta = graph.nodes, graph.metadata
@@ -218,7 +218,7 @@ def _names(given: Names) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def rows_of(graph: AttributionGraph, ids: Iterable[str]) -> np.ndarray:
+def rows_of(graph: GraphData, ids: Iterable[str]) -> np.ndarray:
     """Which nodes have one of these ids, or one of these names at any position (``L23H3`` for ``L23H3@14``).
 
     Raises:
@@ -235,9 +235,7 @@ def rows_of(graph: AttributionGraph, ids: Iterable[str]) -> np.ndarray:
     return (graph.nodes["id"].isin(wanted) | names.isin(wanted)).to_numpy(dtype=bool)
 
 
-def keep(
-    graph: AttributionGraph, nodes_kept: np.ndarray, edges_kept: np.ndarray, settings: dict[str, Any]
-) -> AttributionGraph:
+def keep(graph: Graph, nodes_kept: np.ndarray, edges_kept: np.ndarray, settings: dict[str, Any]) -> Graph:
     """The graph of some nodes and some of the edges between them; the rest goes into ``rest_in`` and ``rest_out``.
 
     ``metadata.pruning`` gets ``settings`` and two measures, both 1 or all of the logit if nothing is cut:
@@ -275,7 +273,7 @@ def keep(
     )
 
 
-def root_row(graph: AttributionGraph) -> int:
+def root_row(graph: GraphData) -> int:
     """The row of the logit.
 
     Raises:
@@ -287,13 +285,13 @@ def root_row(graph: AttributionGraph) -> int:
     return int(rows[0])
 
 
-def _of_tokens(graph: AttributionGraph) -> np.ndarray:
+def _of_tokens(graph: GraphData) -> np.ndarray:
     """Which nodes are token embeddings, or groups of them."""
     embeds = {name for name, members in graph.metadata.groups.items() if all(one.kind == "embed" for one in members)}
     return ((graph.nodes["kind"] == "embed") | graph.nodes["id"].isin(embeds)).to_numpy()
 
 
-def _levels(graph: AttributionGraph, kept: np.ndarray | slice = slice(None)) -> np.ndarray:
+def _levels(graph: GraphData, kept: np.ndarray | slice = slice(None)) -> np.ndarray:
     try:
         return node_levels(graph.edge_source[kept], graph.edge_target[kept], len(graph.nodes))
     except CycleError as error:
@@ -302,6 +300,6 @@ def _levels(graph: AttributionGraph, kept: np.ndarray | slice = slice(None)) -> 
         ) from error
 
 
-def _levelled(graph: AttributionGraph, kept: np.ndarray | slice = slice(None)) -> LevelledEdges:
+def _levelled(graph: GraphData, kept: np.ndarray | slice = slice(None)) -> LevelledEdges:
     level = _levels(graph, kept)
     return by_level(graph.edge_source[kept], graph.edge_target[kept], graph.edge_weight[kept], level)

@@ -1,4 +1,4 @@
-"""A model as uniform weights, whatever its architecture: loading it, its tokens, and the one file that knows TransformerLens.
+"""A model as uniform weights, whatever its architecture; its tokens, and how it is loaded.
 
 weights.py               one read-only view of a decoder-only transformer's weights
 transformer_lens.py      from a TransformerLens model to that view; nothing else here knows TransformerLens

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from recursive_dla.attribution.labels import token_label, visible, visible_line
-from recursive_dla.graphs.graph import pruning_line
+from recursive_dla.output.text import pruning_line
 
 if TYPE_CHECKING:
-    from recursive_dla.breakdown import Breakdown
-    from recursive_dla.graphs.comparison import GraphDifference
-    from recursive_dla.graphs.graph import AttributionGraph
-    from recursive_dla.trees.paths import Paths
-    from recursive_dla.trees.tree import AttributionTree
+    from recursive_dla.attribution.breakdown_data import BreakdownData
+    from recursive_dla.graphs.comparison import DifferenceData
+    from recursive_dla.graphs.data import GraphData
+    from recursive_dla.trees.data import TreeData
+    from recursive_dla.trees.paths import PathsData
 
 # Long prompts and large batches are cut, or a notebook's file would grow with each look at them.
 _MOST_TOKENS, _MOST_TABLES, _ROWS = 200, 4, 8
@@ -33,7 +33,7 @@ _NUMBER = (
 )
 
 
-def graph_html(graph: AttributionGraph) -> str:
+def graph_html(graph: GraphData) -> str:
     """A graph's summary: what it explains, its tokens coloured by their embeddings' share, its strongest components.
 
     Example:
@@ -70,7 +70,7 @@ def graph_html(graph: AttributionGraph) -> str:
     return _block(body)
 
 
-def difference_html(difference: GraphDifference) -> str:
+def difference_html(difference: DifferenceData) -> str:
     """What changes from one graph to another: the logits, and the components that change most.
 
     Example:
@@ -94,7 +94,7 @@ def difference_html(difference: GraphDifference) -> str:
     return _block(body)
 
 
-def breakdown_html(breakdown: Breakdown) -> str:
+def breakdown_html(breakdown: BreakdownData) -> str:
     """A breakdown's summary: its axes, and for each prompt and answer the strongest components with their sources.
 
     Example:
@@ -120,7 +120,7 @@ def breakdown_html(breakdown: Breakdown) -> str:
     return _block(body)
 
 
-def tree_html(tree: AttributionTree) -> str:
+def tree_html(tree: TreeData) -> str:
     """A tree to unfold: its strongest nodes, each with the sum of those that are left out.
 
     Example:
@@ -153,7 +153,7 @@ def tree_html(tree: AttributionTree) -> str:
     )
 
 
-def paths_html(paths: Paths) -> str:
+def paths_html(paths: PathsData) -> str:
     """The paths as a table, and what they leave.
 
     Example:
@@ -193,7 +193,7 @@ def _share(share: float) -> str:
     return f"{share:+.0%}".replace("-", "−") if share == share else "–"
 
 
-def _breakdown_rows(breakdown: Breakdown, token: int, prompt: int) -> list[tuple[str, float, str]]:
+def _breakdown_rows(breakdown: BreakdownData, token: int, prompt: int) -> list[tuple[str, float, str]]:
     texts = breakdown.tokens_of(prompt)
     rows = []
     for found in breakdown.strongest(token, prompt, count=_ROWS):

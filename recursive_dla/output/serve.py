@@ -27,7 +27,8 @@ def page_of(path: Path) -> bytes:
         InputError: There is no such file, it holds no graph, or one that is too large for a page.
     """
     if path.suffix.lower() != ".html":
-        from recursive_dla.output.files import load, page_text
+        from recursive_dla.output.explorer.page_file import page_text
+        from recursive_dla.output.saving import load
 
         return page_text(load(path)).encode()
     try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recursive_dla.attribution.labels import visible, visible_line
-from recursive_dla.trees.tree import INNER, AttributionTree
+from recursive_dla.trees.data import INNER, TreeData
 
 if TYPE_CHECKING:
-    from recursive_dla.trees.paths import Paths
+    from recursive_dla.trees.paths import PathsData
 
 _ROWS = 60
 _LONGEST_TEXT = 24
@@ -37,7 +37,7 @@ class Line(NamedTuple):
     last: tuple[bool, ...]
 
 
-def outline(tree: AttributionTree, most: int = _ROWS) -> list[Line]:
+def outline(tree: TreeData, most: int = _ROWS) -> list[Line]:
     """The strongest nodes that hang together, parents before children; the weights of what is left out are summed.
 
     Args:
@@ -99,19 +99,19 @@ def branch(last: tuple[bool, ...]) -> str:
     )
 
 
-def headline(tree: AttributionTree) -> str:
+def headline(tree: TreeData) -> str:
     """What a tree explains, how, and how large it is."""
     return f"AttributionTree of {explained(tree)}, {len(tree.nodes):,} nodes"
 
 
-def explained(tree: AttributionTree) -> str:
+def explained(tree: TreeData) -> str:
     """What a tree explains, and how much that is."""
     target, nodes = tree.metadata.target, tree.nodes
     started = "" if nodes["kind"][0] == "logit" else f"{nodes['id'][0]} in "
     return f"{started}{target.label} at {target.pos}: {nodes['weight'][0]:+.4f}{unit_of(tree)}"
 
 
-def facts(tree: AttributionTree) -> str:
+def facts(tree: TreeData) -> str:
     """How a tree was made, and how well it adds up."""
     meta = tree.metadata
     ended = f"; {_ENDED[tree.ended]}" if tree.ended in _ENDED else ""
@@ -124,12 +124,12 @@ def facts(tree: AttributionTree) -> str:
 _ENDED = {"nodes": "more within reach", "seconds": "stopped by the clock", "interrupted": "stopped by Ctrl-C"}
 
 
-def unit_of(tree: AttributionTree) -> str:
+def unit_of(tree: TreeData) -> str:
     """The unit of the weights, with a space before it; a direction's own is not known."""
     return "" if tree.metadata.target.answer is None else " logits"
 
 
-def tree_text(tree: AttributionTree, most: int = _ROWS) -> str:
+def tree_text(tree: TreeData, most: int = _ROWS) -> str:
     """The tree as indented lines with signed weights and shares of the root; of a large one its strongest nodes.
 
     A number in brackets is the row of a node that is not expanded, for :meth:`AttributionTree.expand`.
@@ -139,7 +139,7 @@ def tree_text(tree: AttributionTree, most: int = _ROWS) -> str:
     return "\n".join(lines)
 
 
-def paths_text(paths: Paths) -> str:
+def paths_text(paths: PathsData) -> str:
     """The paths, one to a line, and what they leave."""
     table = paths.table
     lines = [f"The {len(paths)} strongest paths of {explained(paths.tree)}", facts(paths.tree)]
@@ -157,7 +157,7 @@ def paths_text(paths: Paths) -> str:
     return "\n".join(lines)
 
 
-def hidden_paths(paths: Paths) -> str:
+def hidden_paths(paths: PathsData) -> str:
     """Whether a stronger path may have been missed."""
     if paths.strongest_unexplored == 0:
         return "All paths were followed to their ends."

@@ -8,19 +8,16 @@ not looked into is reported with it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recursive_dla.attribution.mlp_rules import DEFAULT_RULE
-from recursive_dla.attribution.targets import Answers, Positions, Target
 from recursive_dla.errors import InputError
-from recursive_dla.trees.tree import INNER, AttributionTree, TreeMetadata
+from recursive_dla.trees.data import INNER, TreeData, TreeMetadata
 
 
 @dataclass(frozen=True, eq=False)
-class Paths:
+class PathsData:
     """The strongest paths of a tree, the strongest first.
 
     ``explained`` + ``weaker`` + ``unexplored`` = ``total``, to float precision.
@@ -41,7 +38,7 @@ class Paths:
     """
 
     table: pd.DataFrame
-    tree: AttributionTree
+    tree: TreeData
     total: float
     explained: float
     weaker: float
@@ -61,119 +58,14 @@ class Paths:
             len(weights) > 0 and self.strongest_unexplored <= float(weights.min())
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: ``metadata``, ``root``, the sums, and ``paths``, the rows of the table."""
-        from recursive_dla.output.files.document import provenance_document
-
-        columns = self.table.drop(columns="row").astype(object)
-        return {
-            "metadata": provenance_document(self.metadata),
-            "root": self.tree.nodes["id"][0],
-            "total": self.total,
-            "explained": self.explained,
-            "weaker": self.weaker,
-            "unexplored": self.unexplored,
-            "strongest_unexplored": self.strongest_unexplored,
-            "paths": columns.where(columns.notna(), None).to_dict("records"),
-        }
-
     def __len__(self) -> int:
         return len(self.table)
 
-    def __str__(self) -> str:
-        from recursive_dla.output.tree_text import paths_text
 
-        return paths_text(self)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        """What notebooks show."""
-        from recursive_dla.output.notebook import paths_html
-
-        return paths_html(self)
-
-
-def strongest_paths(
-    cache: Any,
-    model: Any,
-    answers: Answers | Target,
-    *,
-    count: int = 20,
-    wrong_answers: Answers | None = None,
-    pos: Positions = None,
-    start: str | None = None,
-    unit: str = "heads",
-    top_k: int | None = 100,
-    max_nodes: int | None = 5000,
-    max_seconds: float | None = 60.0,
-    rule: str = DEFAULT_RULE,
-    check: bool = True,
-) -> Paths:
-    """The strongest paths from embeddings and biases to an answer, through any number of components.
-
-    A best-first search of the tree of all paths (:func:`recursive_dla.attribution_tree`): the node with the largest
-    absolute weight is expanded next, until no node that is left is stronger than ``count`` complete paths, or the
-    budget is spent. Which of the two it was is in the result, with the mass that was not explored.
-
-    Args:
-        cache: The activations of one prompt: ours, or TransformerLens's own.
-        model: The model that made them.
-        answers: One answer, or a :class:`recursive_dla.Target` of one number.
-        count: How many paths.
-        wrong_answers: The answer to subtract, for a logit difference.
-        pos: The position whose logit is explained; the last by default.
-        start: A component to start from, as for :func:`recursive_dla.attribution_tree`.
-        unit: The same.
-        top_k: How many sources of each node are followed at most; ``None`` for all.
-        max_nodes: How many nodes to expand at most; ``None`` for any number.
-        max_seconds: For how long at most; ``None`` for any time.
-        rule: How MLPs are made linear: see :mod:`recursive_dla.attribution.mlp_rules`.
-        check: Whether to verify the cache first: see :func:`recursive_dla.cache.checks.check`.
-
-    Returns:
-        The paths: Σ found + Σ weaker ones + unexplored = the logit.
-
-    Raises:
-        InputError: ``count`` is less than 1; or as :func:`recursive_dla.attribution_tree`.
-        CacheError: The cache lacks activations, or does not fit the model.
-        UnsupportedModelError: The model has a part that is not handled.
-
-    Source: paths as in Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", with norms frozen.
-
-    Example:
-        >>> paths = strongest_paths(cache, model, " Mary", wrong_answers=" John", count=3, max_nodes=50)
-        >>> paths.table["path"][0]
-        "L23H3@14 ← L0MLP@10 ← embed ' John'@10"
-        >>> bool(abs(paths.explained + paths.weaker + paths.unexplored - paths.total) < 1e-4)
-        True
-    """
-    from recursive_dla.trees.building import attribution_tree
-
-    _at_least_one(count)
-    tree = attribution_tree(
-        cache,
-        model,
-        answers,
-        wrong_answers=wrong_answers,
-        pos=pos,
-        start=start,
-        unit=unit,
-        depth=None,
-        top_k=top_k,
-        min_share=0.0,
-        max_nodes=0,
-        rule=rule,
-        check=check,
-    )
-    tree.grow(max_nodes, max_seconds=max_seconds, paths=count)
-    return paths_of(tree, count)
-
-
-def paths_of(tree: AttributionTree, count: int | None = 20) -> Paths:
-    """The strongest complete paths of a tree; the public face of this is :meth:`AttributionTree.paths`."""
+def paths_of(tree: TreeData, count: int | None = 20) -> PathsData:
+    """The strongest complete paths of a tree."""
     if count is not None:
-        _at_least_one(count)
+        at_least_one(count)
     nodes = tree.nodes
     kind, weight = nodes["kind"].to_numpy(), nodes["weight"].to_numpy(float)
     open_ends = (np.isin(kind, INNER) & ~nodes["expanded"].to_numpy()) | (kind == "rest")
@@ -196,7 +88,7 @@ def paths_of(tree: AttributionTree, count: int | None = 20) -> Paths:
             "row": found,
         }
     )
-    return Paths(
+    return PathsData(
         table=table,
         tree=tree,
         total=float(weight[0]),
@@ -207,7 +99,12 @@ def paths_of(tree: AttributionTree, count: int | None = 20) -> Paths:
     )
 
 
-def _at_least_one(count: int) -> None:
+def at_least_one(count: int) -> None:
+    """Whether there can be so many paths.
+
+    Raises:
+        InputError: There cannot.
+    """
     if count < 1:
         raise InputError(f"`count` must be at least 1. Got {count}.")
 

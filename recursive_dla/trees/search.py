@@ -27,9 +27,9 @@ from recursive_dla.cache.activation_cache import ActivationCache
 from recursive_dla.errors import InputError
 from recursive_dla.progress import tracked
 from recursive_dla.trees.ahead import CHILD_COLUMNS, Ahead
+from recursive_dla.trees.data import TreeNodes
 from recursive_dla.trees.expansion import Expander, Strongest
 from recursive_dla.trees.interrupts import interruptible
-from recursive_dla.trees.tree import TreeNodes
 
 # How many nodes are computed together, and how weak they may be beside the first of them. More and weaker ones would be
 # quicker for each, but more of them for nothing.

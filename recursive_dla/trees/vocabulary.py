@@ -179,3 +179,19 @@ def _name(component: Component) -> str:
     if component.kind == "attn":
         return f"L{component.layer}Attn"
     return f"L{component.layer}.b_O" if component.kind == "bias" else component.label
+
+
+def parse_start(start: str) -> tuple[str, int]:
+    """``"L23H3@14"`` as a name and a position, which may be negative.
+
+    Raises:
+        InputError: It does not have this form.
+    """
+    name, _, number = start.rpartition("@")
+    try:
+        pos = int(number)
+    except ValueError:
+        name = ""
+    if not name:
+        raise InputError(f"`start` must be a component and a position, such as 'L1H0@-1'. Got {start!r}.")
+    return name, pos

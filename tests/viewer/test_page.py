@@ -14,7 +14,7 @@ import pytest
 import synthetic
 import tiny
 
-from recursive_dla import viewer
+from recursive_dla.output import explorer as viewer
 from recursive_dla.output.explorer import render_page
 
 HOSTILE = [

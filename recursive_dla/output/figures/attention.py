@@ -14,7 +14,8 @@ from recursive_dla.cache.activation_cache import ActivationCache
 from recursive_dla.cache.neuron_inputs import norm_scale
 from recursive_dla.errors import InputError
 from recursive_dla.output.figures.caches import own_cache, prompt_of
-from recursive_dla.output.figures.style import Theme, ThemeName, colorbar, hover_names, layout, theme_named, token_axis
+from recursive_dla.output.figures.plot_parts import colorbar, hover_names, layout, token_axis
+from recursive_dla.output.style import Theme, ThemeName, theme_named
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

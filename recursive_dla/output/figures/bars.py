@@ -10,17 +10,18 @@ import torch
 from recursive_dla.attribution.labels import token_label
 from recursive_dla.errors import InputError
 from recursive_dla.output.figures.heatmaps import check_place
-from recursive_dla.output.figures.style import ThemeName, escape, layout, name_axis, signed, theme_named, unit_of
+from recursive_dla.output.figures.plot_parts import escape, layout, name_axis
+from recursive_dla.output.style import ThemeName, signed, theme_named, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.breakdown import Breakdown
+    from recursive_dla.attribution.breakdown_data import BreakdownData
 
 _SOURCES = 4
 
 
-def components_frame(*breakdowns: Breakdown, top: int = 20, token: int = 0, prompt: int = 0) -> pd.DataFrame:
+def components_frame(*breakdowns: BreakdownData, top: int = 20, token: int = 0, prompt: int = 0) -> pd.DataFrame:
     """The heads, MLPs or neurons that give most to the answer directly, the largest absolute contribution first.
 
     Args:
@@ -73,7 +74,7 @@ def components_frame(*breakdowns: Breakdown, top: int = 20, token: int = 0, prom
 
 
 def components_figure(
-    *breakdowns: Breakdown, top: int = 20, token: int = 0, prompt: int = 0, theme: ThemeName = "light"
+    *breakdowns: BreakdownData, top: int = 20, token: int = 0, prompt: int = 0, theme: ThemeName = "light"
 ) -> go.Figure:
     """:func:`components_frame` as bars.
 

@@ -8,29 +8,18 @@ import pandas as pd
 
 from recursive_dla.attribution.labels import token_labels
 from recursive_dla.errors import InputError
-from recursive_dla.output.figures.style import (
-    Theme,
-    ThemeName,
-    diverging_heatmap,
-    grid,
-    hover_names,
-    layout,
-    name_axis,
-    signed,
-    theme_named,
-    token_axis,
-    unit_of,
-)
+from recursive_dla.output.figures.plot_parts import diverging_heatmap, grid, hover_names, layout, name_axis, token_axis
+from recursive_dla.output.style import Theme, ThemeName, signed, theme_named, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.breakdown import Breakdown
+    from recursive_dla.attribution.breakdown_data import BreakdownData
 
 _ROW = 18
 
 
-def heads_frame(heads: Breakdown, *, top: int | None = 30, token: int = 0, prompt: int = 0) -> pd.DataFrame:
+def heads_frame(heads: BreakdownData, *, top: int | None = 30, token: int = 0, prompt: int = 0) -> pd.DataFrame:
     """What each head gives to the answer by the token it reads: heads × tokens, in logits; positive raises the answer.
 
     Args:
@@ -62,7 +51,7 @@ def heads_frame(heads: Breakdown, *, top: int | None = 30, token: int = 0, promp
 
 
 def heads_figure(
-    heads: Breakdown, *, top: int | None = 30, token: int = 0, prompt: int = 0, theme: ThemeName = "light"
+    heads: BreakdownData, *, top: int | None = 30, token: int = 0, prompt: int = 0, theme: ThemeName = "light"
 ) -> go.Figure:
     """:func:`heads_frame` as a heatmap: which heads give to the answer, and from which token they take it.
 
@@ -94,7 +83,7 @@ def heads_figure(
 
 
 def head_sources_frame(
-    heads: Breakdown, layer: int, head: int, *, top: int | None = 25, token: int = 0, prompt: int = 0
+    heads: BreakdownData, layer: int, head: int, *, top: int | None = 25, token: int = 0, prompt: int = 0
 ) -> pd.DataFrame:
     """What one head gives to the answer by what it reads where: components × tokens, in logits; positive raises it.
 
@@ -131,7 +120,7 @@ def head_sources_frame(
 
 
 def head_sources_figure(
-    heads: Breakdown,
+    heads: BreakdownData,
     layer: int,
     head: int,
     *,
@@ -182,7 +171,7 @@ def strongest_rows(frame: pd.DataFrame, top: int | None) -> pd.DataFrame:
     return frame.iloc[sorted(strongest)]
 
 
-def _place(heads: Breakdown, token: int, prompt: int) -> tuple[int, int]:
+def _place(heads: BreakdownData, token: int, prompt: int) -> tuple[int, int]:
     if list(heads.axes)[2:] != ["dest_l", "dest_h", "src_pos", "src_comp"]:
         raise InputError(
             'This figure needs a breakdown of heads, break_down(..., dest="heads").'
@@ -192,7 +181,7 @@ def _place(heads: Breakdown, token: int, prompt: int) -> tuple[int, int]:
     return token, prompt
 
 
-def check_place(breakdown: Breakdown, token: int, prompt: int) -> None:
+def check_place(breakdown: BreakdownData, token: int, prompt: int) -> None:
     """Fail for an answer or a prompt that the breakdown does not have.
 
     Raises:
@@ -205,7 +194,7 @@ def check_place(breakdown: Breakdown, token: int, prompt: int) -> None:
         )
 
 
-def _heatmap(frame: pd.DataFrame, heads: Breakdown, prompt: int, head: str, sub: str, theme: Theme) -> go.Figure:
+def _heatmap(frame: pd.DataFrame, heads: BreakdownData, prompt: int, head: str, sub: str, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     texts = heads.tokens_of(prompt)

@@ -15,16 +15,8 @@ from recursive_dla.cache.slices import Slice, SliceInput
 from recursive_dla.errors import InputError
 from recursive_dla.model.tokens import token_ids, token_texts
 from recursive_dla.output.figures.caches import own_cache, prompt_of
-from recursive_dla.output.figures.style import (
-    ThemeName,
-    colorbar,
-    escape,
-    hover_names,
-    layout,
-    name_axis,
-    theme_named,
-    token_axis,
-)
+from recursive_dla.output.figures.plot_parts import colorbar, escape, hover_names, layout, name_axis, token_axis
+from recursive_dla.output.style import ThemeName, theme_named
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -8,22 +8,15 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.attribution.labels import token_label
-from recursive_dla.output.figures.places import Places, edge_curves, node_places
-from recursive_dla.output.figures.style import (
-    Theme,
-    ThemeName,
-    escape,
-    layout,
-    signed,
-    theme_named,
-    token_axis,
-    unit_of,
-)
+from recursive_dla.graphs.pruning import prune
+from recursive_dla.output.figures.plot_parts import escape, layout, token_axis
+from recursive_dla.output.places import Places, edge_curves, node_places
+from recursive_dla.output.style import Theme, ThemeName, signed, theme_named, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.graphs.graph import AttributionGraph
+    from recursive_dla.graphs.data import GraphData
 
 # Width and opacity classes of edges: plotly draws one trace per style, so there are few.
 _EDGE_CLASSES = ((0.5, 4.0, 0.9), (0.2, 2.4, 0.7), (0.08, 1.4, 0.5), (0.0, 0.7, 0.35))
@@ -31,7 +24,7 @@ _EDGE_CLASSES = ((0.5, 4.0, 0.9), (0.2, 2.4, 0.7), (0.08, 1.4, 0.5), (0.0, 0.7, 
 _PADDING = 12
 
 
-def graph_frame(graph: AttributionGraph, *, max_edges: int = 150) -> pd.DataFrame:
+def graph_frame(graph: GraphData, *, max_edges: int = 150) -> pd.DataFrame:
     """The strongest edges of a graph, the strongest first.
 
     Args:
@@ -51,7 +44,7 @@ def graph_frame(graph: AttributionGraph, *, max_edges: int = 150) -> pd.DataFram
         >>> graph_frame(graph, max_edges=50).columns.tolist()
         ['source', 'target', 'source_token', 'target_token', 'weight']
     """
-    graph = graph.prune(max_edges=max_edges)
+    graph = prune(graph, max_edges=max_edges)
     ids = graph.nodes["id"].to_numpy()
     labels = np.array(node_tokens(graph), dtype=object)
     frame = pd.DataFrame(
@@ -67,7 +60,7 @@ def graph_frame(graph: AttributionGraph, *, max_edges: int = 150) -> pd.DataFram
     return frame.iloc[order].reset_index(drop=True)
 
 
-def graph_figure(graph: AttributionGraph, *, max_edges: int = 150, theme: ThemeName = "light") -> go.Figure:
+def graph_figure(graph: GraphData, *, max_edges: int = 150, theme: ThemeName = "light") -> go.Figure:
     """The graph with tokens along the bottom and layers upwards; blue raises the answer, red lowers it.
 
     Args:
@@ -88,7 +81,7 @@ def graph_figure(graph: AttributionGraph, *, max_edges: int = 150, theme: ThemeN
     import plotly.graph_objects as go
 
     colors = theme_named(theme)
-    graph = graph.prune(max_edges=max_edges)
+    graph = prune(graph, max_edges=max_edges)
     meta, nodes = graph.metadata, graph.nodes
     unit = unit_of(meta.target.answer)
     axis = token_axis([token.text for token in meta.tokens])
@@ -137,13 +130,13 @@ def graph_figure(graph: AttributionGraph, *, max_edges: int = 150, theme: ThemeN
     return figure
 
 
-def node_tokens(graph: AttributionGraph) -> list[str]:
+def node_tokens(graph: GraphData) -> list[str]:
     """The label of each node's token."""
     texts = [token.text for token in graph.metadata.tokens]
     return [token_label(pos, texts[pos], 120) for pos in graph.nodes["pos"]]
 
 
-def _layer_axis(graph: AttributionGraph, places: Places, theme: Theme) -> dict[str, object]:
+def _layer_axis(graph: GraphData, places: Places, theme: Theme) -> dict[str, object]:
     n_layers = graph.metadata.n_layers
     used = sorted({layer for layer in graph.nodes["layer"] if 0 <= layer < n_layers})
     shown = [-1, *used, n_layers]
@@ -159,7 +152,7 @@ def _layer_axis(graph: AttributionGraph, places: Places, theme: Theme) -> dict[s
     }
 
 
-def _edge_traces(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, theme: Theme) -> list[go.Scatter]:
+def _edge_traces(graph: GraphData, x: np.ndarray, y: np.ndarray, theme: Theme) -> list[go.Scatter]:
     import plotly.graph_objects as go
 
     strength = np.abs(graph.edge_weight) / max(np.abs(graph.edge_weight).max(initial=0), 1e-12)
@@ -186,7 +179,7 @@ def _edge_traces(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, theme: T
     return traces[::-1]
 
 
-def _edge_names(graph: AttributionGraph, x: np.ndarray, y: np.ndarray, unit: str) -> go.Scatter:
+def _edge_names(graph: GraphData, x: np.ndarray, y: np.ndarray, unit: str) -> go.Scatter:
     """Points in the middle of edges that cannot be seen: plotly shows hover text of points only, not of lines."""
     import plotly.graph_objects as go
 

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 
 from recursive_dla.attribution.labels import visible
+from recursive_dla.graphs.pruning import prune
 from recursive_dla.output.figures.network import graph_frame, node_tokens
-from recursive_dla.output.figures.style import Theme, ThemeName, escape, layout, signed, theme_named, unit_of
+from recursive_dla.output.figures.plot_parts import escape, layout
+from recursive_dla.output.style import Theme, ThemeName, signed, theme_named, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.graphs.graph import AttributionGraph
+    from recursive_dla.graphs.data import GraphData
 
 
-def sankey_frame(graph: AttributionGraph, *, max_edges: int = 50) -> pd.DataFrame:
+def sankey_frame(graph: GraphData, *, max_edges: int = 50) -> pd.DataFrame:
     """The links that :func:`sankey_figure` draws: :func:`recursive_dla.output.figures.graph_frame` of fewer edges.
 
     Args:
@@ -36,7 +38,7 @@ def sankey_frame(graph: AttributionGraph, *, max_edges: int = 50) -> pd.DataFram
     return graph_frame(graph, max_edges=max_edges)
 
 
-def sankey_figure(graph: AttributionGraph, *, max_edges: int = 50, theme: ThemeName = "light") -> go.Figure:
+def sankey_figure(graph: GraphData, *, max_edges: int = 50, theme: ThemeName = "light") -> go.Figure:
     """The strongest flow from the embeddings on the left to the logit on the right.
 
     A link's width is its absolute weight; blue raises the answer, red lowers it. Where flows of both signs meet, a node
@@ -59,7 +61,7 @@ def sankey_figure(graph: AttributionGraph, *, max_edges: int = 50, theme: ThemeN
     import plotly.graph_objects as go
 
     colors = theme_named(theme)
-    graph = graph.prune(max_edges=max_edges)
+    graph = prune(graph, max_edges=max_edges)
     meta, nodes = graph.metadata, graph.nodes
     unit = unit_of(meta.target.answer)
     tokens = node_tokens(graph)

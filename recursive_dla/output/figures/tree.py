@@ -9,19 +9,20 @@ import pandas as pd
 
 from recursive_dla.attribution.labels import token_label
 from recursive_dla.errors import InputError
-from recursive_dla.output.figures.style import ThemeName, escape, layout, signed, theme_named
+from recursive_dla.output.figures.plot_parts import escape, layout
+from recursive_dla.output.style import ThemeName, signed, theme_named
 from recursive_dla.output.tree_text import explained, facts, outline, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from recursive_dla.trees.tree import AttributionTree
+    from recursive_dla.trees.data import TreeData
 
 # Pixels: of a row, of a level's indent, of a character of a label, and of the bars.
 _ROW, _INDENT, _CHARACTER, _BARS = 19, 22, 7.0, 420
 
 
-def tree_frame(tree: AttributionTree, *, max_nodes: int = 60) -> pd.DataFrame:
+def tree_frame(tree: TreeData, *, max_nodes: int = 60) -> pd.DataFrame:
     """The lines that :func:`tree_figure` draws: the strongest nodes that hang together, parents before children.
 
     Args:
@@ -57,7 +58,7 @@ def tree_frame(tree: AttributionTree, *, max_nodes: int = 60) -> pd.DataFrame:
     )
 
 
-def tree_figure(tree: AttributionTree, *, max_nodes: int = 60, theme: ThemeName = "light") -> go.Figure:
+def tree_figure(tree: TreeData, *, max_nodes: int = 60, theme: ThemeName = "light") -> go.Figure:
     """The tree as indented branches, each with a bar for what it carries; blue raises the answer, red lowers it.
 
     Args:
@@ -150,7 +151,7 @@ def tree_figure(tree: AttributionTree, *, max_nodes: int = 60, theme: ThemeName 
     return figure
 
 
-def _hover(tree: AttributionTree, frame: pd.DataFrame, unit: str) -> list[str]:
+def _hover(tree: TreeData, frame: pd.DataFrame, unit: str) -> list[str]:
     """The way from the node to the root, each with its token, and what flows along it."""
     nodes, texts = tree.nodes, [token.text for token in tree.metadata.tokens]
     names, positions = nodes["id"].tolist(), nodes["pos"].tolist()

@@ -14,7 +14,8 @@ import numpy as np
 
 from recursive_dla.attribution.labels import token_label
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graphs.data import GraphData
+from recursive_dla.graphs.pruning import node_influence
 from recursive_dla.output.files.document import edge_columns, node_columns
 from recursive_dla.output.files.formats import read_text, write_text
 from recursive_dla.output.files.own_json import json_lines, parse_json
@@ -32,7 +33,7 @@ def viewer_files(path: Path) -> tuple[Path, ...]:
     return path, path.with_name(METADATA_FILE)
 
 
-def write_viewer_json(graph: AttributionGraph, path: Path) -> None:
+def write_viewer_json(graph: GraphData, path: Path) -> None:
     """The graph, and beside it the list of the folder's graphs that the local viewer asks for."""
     document = viewer_document(graph, path.name.removesuffix(".json"))
     graphs = _listed(path.with_name(METADATA_FILE))
@@ -66,7 +67,7 @@ def _listed(path: Path) -> list[dict[str, Any]]:
     return graphs
 
 
-def viewer_document(graph: AttributionGraph, slug: str) -> dict[str, Any]:
+def viewer_document(graph: GraphData, slug: str) -> dict[str, Any]:
     """The graph as the viewers read it.
 
     Args:
@@ -103,7 +104,7 @@ def viewer_document(graph: AttributionGraph, slug: str) -> dict[str, Any]:
     }
 
 
-def _nodes(graph: AttributionGraph) -> tuple[list[str], list[dict[str, Any]]]:
+def _nodes(graph: GraphData) -> tuple[list[str], list[dict[str, Any]]]:
     """The viewers' ids of all nodes, and the nodes."""
     meta, columns = graph.metadata, node_columns(graph)
     shares = influence_shares(graph).tolist()
@@ -149,14 +150,14 @@ def _nodes(graph: AttributionGraph) -> tuple[list[str], list[dict[str, Any]]]:
     return ids, nodes
 
 
-def influence_shares(graph: AttributionGraph) -> np.ndarray:
+def influence_shares(graph: GraphData) -> np.ndarray:
     """For each node, the share of all influence that it and the more influential nodes have; 0 for the logit.
 
     A viewer that shows the nodes with at most a share of 0.8 shows the fewest that have 80% of it. Influence is that of
     :meth:`AttributionGraph.influence`.
     """
     is_logit = (graph.nodes["kind"] == "logit").to_numpy()
-    influence = np.where(is_logit, 0.0, graph.influence().to_numpy())
+    influence = np.where(is_logit, 0.0, node_influence(graph).to_numpy())
     order = np.argsort(-influence, kind="stable")
     order = order[~is_logit[order]]
     shares, total = np.zeros(len(influence)), influence.sum()
@@ -178,7 +179,7 @@ def _unquoted(label: str) -> str:
     return _plain(label).replace('"', "”").replace("'", "’")
 
 
-def _output(graph: AttributionGraph) -> str:
+def _output(graph: GraphData) -> str:
     """As the viewers take it apart: the token in the first pair of quotes, the probability behind ``(p=``."""
     target = graph.metadata.target
     words = [target.label] if target.answer is None else [target.answer, target.wrong_answer]

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from recursive_dla.attribution.labels import token_label, visible_line
-from recursive_dla.graphs.graph import AttributionGraph
-from recursive_dla.output.figures.style import THEMES, signed
+from recursive_dla.graphs.data import GraphData
+from recursive_dla.graphs.pruning import prune
 from recursive_dla.output.files.formats import write_text
+from recursive_dla.output.style import THEMES, signed
 
 # Mermaid refuses more than 500, and a page's width makes them unreadable long before.
 MAX_MERMAID_EDGES = 40
@@ -17,7 +18,7 @@ _TOKEN_LENGTH = 24
 _WIDEST = 4.0
 
 
-def write_dot(graph: AttributionGraph, path: Path) -> None:
+def write_dot(graph: GraphData, path: Path) -> None:
     """All nodes and edges, layer above layer; blue raises the answer, red lowers it."""
     colors = THEMES["light"]
     ids = [_dot(node) for node in graph.nodes["id"]]
@@ -52,11 +53,11 @@ def _dot(text: str) -> str:
     return '"' + visible_line(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def write_mermaid(graph: AttributionGraph, path: Path) -> None:
+def write_mermaid(graph: GraphData, path: Path) -> None:
     """The strongest edges as a flowchart, upwards."""
     whole = len(graph.edge_weight)
     if whole > MAX_MERMAID_EDGES:
-        graph = graph.prune(max_edges=MAX_MERMAID_EDGES)
+        graph = prune(graph, max_edges=MAX_MERMAID_EDGES)
     colors, kept = THEMES["light"], len(graph.edge_weight)
     # The title is YAML, of which JSON is a part; what follows is Mermaid's own.
     title = json.dumps(visible_line(_headline(graph) + _share(kept, whole)), ensure_ascii=False)
@@ -83,7 +84,7 @@ def _mermaid(text: str) -> str:
     return '"' + re.sub(r"[^\w .,:+·⏎⇥…−-]", lambda found: f"#{ord(found[0])};", visible_line(text)) + '"'
 
 
-def _labels(graph: AttributionGraph) -> list[str]:
+def _labels(graph: GraphData) -> list[str]:
     texts = [token.text for token in graph.metadata.tokens]
     return [
         f"{node.rsplit('@', 1)[0]} at {token_label(pos, texts[pos], _TOKEN_LENGTH)}"
@@ -91,10 +92,10 @@ def _labels(graph: AttributionGraph) -> list[str]:
     ]
 
 
-def _headline(graph: AttributionGraph) -> str:
+def _headline(graph: GraphData) -> str:
     meta = graph.metadata
     return f"{meta.model}: {meta.target.label} {signed(meta.value)}"
 
 
-def _largest(graph: AttributionGraph) -> float:
+def _largest(graph: GraphData) -> float:
     return max((abs(weight) for weight in graph.edge_weight.tolist()), default=1.0) or 1.0

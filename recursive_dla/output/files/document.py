@@ -12,7 +12,7 @@ import pandas as pd
 
 from recursive_dla.attribution.provenance import GraphTarget, Provenance, Token
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata, Member
+from recursive_dla.graphs.data import GraphData, GraphMetadata, Member
 from recursive_dla.output.files.schema import FORMAT, VERSION, schema, validate, validate_head
 
 # The columns of a document's nodes, in order, with what they hold.
@@ -52,7 +52,7 @@ def _sorted(value: Any) -> Any:
     return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def head_document(graph: AttributionGraph) -> dict[str, Any]:
+def head_document(graph: GraphData) -> dict[str, Any]:
     """All of a document but its nodes and edges: ``format``, ``version``, ``dtype`` and ``metadata``."""
     return {
         "format": FORMAT,
@@ -62,7 +62,7 @@ def head_document(graph: AttributionGraph) -> dict[str, Any]:
     }
 
 
-def graph_document(graph: AttributionGraph) -> dict[str, Any]:
+def graph_document(graph: GraphData) -> dict[str, Any]:
     """A graph as plain JSON types: ``format``, ``version``, ``dtype``, ``metadata``, ``nodes`` and ``edges``.
 
     Numbers have as many digits as their type needs to be read back exactly.
@@ -79,7 +79,7 @@ def graph_document(graph: AttributionGraph) -> dict[str, Any]:
     }
 
 
-def node_columns(graph: AttributionGraph) -> dict[str, list[Any]]:
+def node_columns(graph: GraphData) -> dict[str, list[Any]]:
     """The nodes' columns as in a document; ``head`` is ``None`` where there is none."""
     columns: dict[str, list[Any]] = {}
     for name, kind in NODE_COLUMNS.items():
@@ -89,7 +89,7 @@ def node_columns(graph: AttributionGraph) -> dict[str, list[Any]]:
     return columns
 
 
-def check_names(graph: AttributionGraph) -> None:
+def check_names(graph: GraphData) -> None:
     """Whether ids fit on a line, as a file's must; a group may have any name.
 
     Raises:
@@ -101,7 +101,7 @@ def check_names(graph: AttributionGraph) -> None:
             raise InputError(f"Control characters and line ends cannot be in the id of a node. Got {name!r:.80}.")
 
 
-def edge_columns(graph: AttributionGraph) -> tuple[list[str], list[str], list[float]]:
+def edge_columns(graph: GraphData) -> tuple[list[str], list[str], list[float]]:
     """Sources and targets of edges, by id, and their weights."""
     ids = graph.nodes["id"].to_numpy()
     return ids[graph.edge_source].tolist(), ids[graph.edge_target].tolist(), shortest(graph.edge_weight)
@@ -114,7 +114,7 @@ def shortest(numbers: np.ndarray) -> list[float]:
     return [float(str(number)) for number in numbers]
 
 
-def graph_from_document(document: Any) -> AttributionGraph:
+def graph_from_document(document: Any) -> GraphData:
     """The graph of a document.
 
     Raises:
@@ -135,7 +135,7 @@ def graph_from_columns(
     source: Sequence[str],
     target: Sequence[str],
     weight: Sequence[float],
-) -> AttributionGraph:
+) -> GraphData:
     """The graph of a document whose nodes and edges come as columns.
 
     Args:
@@ -158,7 +158,7 @@ def _graph(
     source: Sequence[Any],
     target: Sequence[Any],
     weight: Sequence[Any],
-) -> AttributionGraph:
+) -> GraphData:
     dtype = np.dtype(head["dtype"])
     metadata = _metadata(head["metadata"])
     frame = _nodes(nodes, metadata, dtype)
@@ -167,7 +167,7 @@ def _graph(
         raise ValueError("two nodes have the same id")
     one, other = _rows(place, source, "source"), _rows(place, target, "target")
     _check_edges(one, other, frame)
-    return AttributionGraph(
+    return GraphData(
         nodes=frame,
         edge_source=one,
         edge_target=other,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graphs.data import GraphData
 from recursive_dla.safe_files import replacing
 
 # No file that this package reads is larger, neither packed nor unpacked.
@@ -36,8 +36,8 @@ class Format:
     """
 
     endings: tuple[str, ...]
-    write: Callable[[AttributionGraph, Path], None]
-    read: Callable[[Path], AttributionGraph] | None = None
+    write: Callable[[GraphData, Path], None]
+    read: Callable[[Path], GraphData] | None = None
     files: Callable[[Path], tuple[Path, ...]] = _itself
     check: Callable[[Path], None] = _nothing
     needs: tuple[str, str] | None = None

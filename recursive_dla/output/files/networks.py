@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recursive_dla.attribution.labels import token_label
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graphs.data import GraphData
 from recursive_dla.output.files.document import (
     NODE_COLUMNS,
     edge_columns,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _COLUMN = 66.0
 
 
-def _digraph(graph: AttributionGraph) -> nx.DiGraph:
+def _digraph(graph: GraphData) -> nx.DiGraph:
     """The graph with attributes that are plain numbers and text on one line.
 
     ``label`` is for people. ``order`` is the place among all edges, since a program that goes from node to node would
@@ -64,7 +64,7 @@ def _columns(
 # --- GraphML ---------------------------------------------------------------------------------------------------------
 
 
-def write_graphml(graph: AttributionGraph, path: Path) -> None:
+def write_graphml(graph: GraphData, path: Path) -> None:
     import networkx as nx
 
     digraph = _digraph(graph)
@@ -76,7 +76,7 @@ def write_graphml(graph: AttributionGraph, path: Path) -> None:
     write_bytes(path, file.getvalue())
 
 
-def read_graphml(path: Path) -> AttributionGraph:
+def read_graphml(path: Path) -> GraphData:
     import networkx as nx
 
     data = read_bytes(path)
@@ -103,12 +103,12 @@ def _refuse_entities(data: bytes) -> None:
 # --- GEXF ------------------------------------------------------------------------------------------------------------
 
 
-def write_gexf(graph: AttributionGraph, path: Path) -> None:
+def write_gexf(graph: GraphData, path: Path) -> None:
     """With the places and colours of the figure; ``weight`` is without sign, since it is a thickness there."""
     import networkx as nx
 
-    from recursive_dla.output.figures.places import node_places
-    from recursive_dla.output.figures.style import THEMES
+    from recursive_dla.output.places import node_places
+    from recursive_dla.output.style import THEMES
 
     digraph, colors = _digraph(graph), THEMES["light"]
     places = node_places(graph, _COLUMN)
@@ -136,7 +136,7 @@ def _rgb(color: str) -> dict[str, int | float]:
 # --- node-link JSON --------------------------------------------------------------------------------------------------
 
 
-def write_node_link(graph: AttributionGraph, path: Path) -> None:
+def write_node_link(graph: GraphData, path: Path) -> None:
     import networkx as nx
 
     digraph = _digraph(graph)
@@ -145,7 +145,7 @@ def write_node_link(graph: AttributionGraph, path: Path) -> None:
     write_text(path, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_node_link(path: Path) -> AttributionGraph:
+def read_node_link(path: Path) -> GraphData:
     document = parse_json(read_text(path))
     if document["directed"] is not True or document["multigraph"] is not False:
         raise ValueError("its edges are not directed, or may be double")

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graphs.data import GraphData
 from recursive_dla.output.files.document import graph_document, graph_from_document
 from recursive_dla.output.files.formats import MAX_BYTES, decode, read_bytes, read_text, write_bytes, write_text
 
@@ -21,7 +21,7 @@ _UNPACKED_FLOOR, _UNPACKED_RATIO = 1 << 24, 100
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def json_text(graph: AttributionGraph) -> str:
+def json_text(graph: GraphData) -> str:
     """The graph's document, one node or edge to a line, so that two graphs can be compared line by line."""
     return json_lines(graph_document(graph), "nodes", "edges")
 
@@ -57,15 +57,15 @@ def _finite(digits: str) -> float:
     return number
 
 
-def write_json(graph: AttributionGraph, path: Path) -> None:
+def write_json(graph: GraphData, path: Path) -> None:
     write_text(path, json_text(graph))
 
 
-def read_json(path: Path) -> AttributionGraph:
+def read_json(path: Path) -> GraphData:
     return graph_from_document(parse_json(read_text(path)))
 
 
-def write_json_gz(graph: AttributionGraph, path: Path) -> None:
+def write_json_gz(graph: GraphData, path: Path) -> None:
     packed = io.BytesIO()
     # Without a name and a time, the same graph gives the same bytes.
     with gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=packed, mtime=0) as file:
@@ -73,7 +73,7 @@ def write_json_gz(graph: AttributionGraph, path: Path) -> None:
     write_bytes(path, packed.getvalue())
 
 
-def read_json_gz(path: Path) -> AttributionGraph:
+def read_json_gz(path: Path) -> GraphData:
     return graph_from_document(parse_json(decode(unpack(read_bytes(path)))))
 
 

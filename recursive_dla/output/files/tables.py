@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from recursive_dla.attribution.labels import token_label
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graphs.data import GraphData
 from recursive_dla.output.files.document import (
     NODE_COLUMNS,
     edge_columns,
@@ -62,14 +62,14 @@ def _stem(path: Path, ending: str) -> Path:
 # --- CSV -------------------------------------------------------------------------------------------------------------
 
 
-def write_csv(graph: AttributionGraph, path: Path) -> None:
+def write_csv(graph: GraphData, path: Path) -> None:
     nodes, edges, head = csv_files(path)
     write_text(head, json.dumps(head_document(graph), ensure_ascii=False, allow_nan=False, indent=1) + "\n")
     write_text(nodes, _csv(_node_table(graph)))
     write_text(edges, _csv(_edge_table(graph)))
 
 
-def _node_table(graph: AttributionGraph) -> pd.DataFrame:
+def _node_table(graph: GraphData) -> pd.DataFrame:
     table = pd.DataFrame(node_columns(graph))
     table["head"] = table["head"].astype("Int64")
     texts = [token.text for token in graph.metadata.tokens]
@@ -78,7 +78,7 @@ def _node_table(graph: AttributionGraph) -> pd.DataFrame:
     return table
 
 
-def _edge_table(graph: AttributionGraph) -> pd.DataFrame:
+def _edge_table(graph: GraphData) -> pd.DataFrame:
     source, target, weight = edge_columns(graph)
     return pd.DataFrame({"source": source, "target": target, "weight": weight})
 
@@ -95,7 +95,7 @@ def _guarded(text: str) -> str:
     return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
 
 
-def read_csv(path: Path) -> AttributionGraph:
+def read_csv(path: Path) -> GraphData:
     nodes, edges, head = csv_files(path)
     node_table, edge_table = _table(nodes, list(NODE_COLUMNS)), _table(edges, ["source", "target", "weight"])
     columns: dict[str, list[Any]] = {
@@ -127,14 +127,14 @@ def _value(text: str, kind: type) -> Any:
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def write_parquet(graph: AttributionGraph, path: Path) -> None:
+def write_parquet(graph: GraphData, path: Path) -> None:
     nodes, edges = parquet_files(path)
     head = json.dumps(head_document(graph), ensure_ascii=True, allow_nan=False).encode()
     write_bytes(nodes, _parquet(_arrow_nodes(graph), head))
     write_bytes(edges, _parquet(_arrow_edges(graph), head))
 
 
-def _arrow_nodes(graph: AttributionGraph) -> pa.Table:
+def _arrow_nodes(graph: GraphData) -> pa.Table:
     import pyarrow as pa
 
     columns, nodes = node_columns(graph), graph.nodes
@@ -149,7 +149,7 @@ def _arrow_nodes(graph: AttributionGraph) -> pa.Table:
     )
 
 
-def _arrow_edges(graph: AttributionGraph) -> pa.Table:
+def _arrow_edges(graph: GraphData) -> pa.Table:
     import pyarrow as pa
 
     source, target, _ = edge_columns(graph)
@@ -170,7 +170,7 @@ def _parquet(table: pa.Table, head: bytes) -> bytes:
     return sink.getvalue()
 
 
-def read_parquet(path: Path) -> AttributionGraph:
+def read_parquet(path: Path) -> GraphData:
     nodes, edges = (_arrow(file) for file in parquet_files(path))
     head = (nodes.schema.metadata or {}).get(_HEAD)
     if head is None or (edges.schema.metadata or {}).get(_HEAD) != head:

@@ -1,7 +1,7 @@
 """Trees to JSON and back.
 
 The document is ``{"format": "recursive_dla.attribution_tree", "version": 1, "metadata": {...}, "nodes": [...]}``.
-``metadata`` holds the fields of :class:`recursive_dla.trees.tree.TreeMetadata` and the ``prompt``. ``nodes`` has one
+``metadata`` holds the fields of :class:`recursive_dla.trees.data.TreeMetadata` and the ``prompt``. ``nodes`` has one
 object for each node, parents before children, with the columns of :attr:`recursive_dla.AttributionTree.nodes`:
 ``parent`` is the place of the parent in the list, or null for the root; ``head`` and ``pos`` are null where they do not
 apply. ``token`` and ``share`` follow from the others and are left out. Weights are in logits, with the digits that it
@@ -23,7 +23,7 @@ from recursive_dla.output.files.formats import read_text, write_text
 from recursive_dla.output.files.own_json import json_lines, parse_json
 from recursive_dla.output.files.schema import validate_part
 from recursive_dla.safe_files import check_place, reading
-from recursive_dla.trees.tree import COLUMNS, AttributionTree, TreeMetadata
+from recursive_dla.trees.data import COLUMNS, TreeData, TreeMetadata
 
 FORMAT = "recursive_dla.attribution_tree"
 VERSION = 1
@@ -46,7 +46,7 @@ _COLUMNS: dict[str, type] = {
 _OPTIONAL = {"parent", "head", "pos"}
 
 
-def tree_document(tree: AttributionTree) -> dict[str, Any]:
+def tree_document(tree: TreeData) -> dict[str, Any]:
     """A tree as plain JSON types."""
     columns = {name: tree.nodes[name].tolist() for name in _COLUMNS}
     for name in _OPTIONAL:
@@ -67,7 +67,7 @@ def check_writable(path: Path) -> None:
     check_place(path)
 
 
-def save(tree: AttributionTree, path: Path) -> Path:
+def save(tree: TreeData, path: Path) -> Path:
     """Write ``tree`` to ``path``; the public face of this is :meth:`AttributionTree.save`."""
     check_writable(path)
     # One node to a line, so that two trees can be compared line by line.
@@ -75,13 +75,13 @@ def save(tree: AttributionTree, path: Path) -> Path:
     return path
 
 
-def load(path: Path) -> AttributionTree:
+def load(path: Path) -> TreeData:
     """Read what :func:`save` wrote; the public face of this is :meth:`AttributionTree.load`."""
     with reading(path, "an attribution tree"):
         return _tree(parse_json(read_text(path)))
 
 
-def _tree(document: dict[str, Any]) -> AttributionTree:
+def _tree(document: dict[str, Any]) -> TreeData:
     if document["format"] != FORMAT or document["version"] != VERSION:
         raise ValueError(f"expected {FORMAT} version {VERSION}, got {document['format']!r} {document['version']!r}")
     metadata = _metadata(document["metadata"])
@@ -104,7 +104,7 @@ def _tree(document: dict[str, Any]) -> AttributionTree:
     root = nodes["weight"][0]
     nodes["share"] = nodes["weight"] / root if root else math.nan
     nodes = nodes[list(COLUMNS)]
-    return AttributionTree(nodes, metadata)
+    return TreeData(nodes, metadata)
 
 
 def _metadata(document: dict[str, Any]) -> TreeMetadata:

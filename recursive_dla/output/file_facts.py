@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from recursive_dla.graphs.graph import AttributionGraph
-from recursive_dla.output.files import format_of, load
+from recursive_dla.graphs.data import GraphData
 from recursive_dla.output.files.document import metadata_document
 from recursive_dla.output.files.schema import VERSION
+from recursive_dla.output.saving import format_of, load
 
 
 def file_info(path: Path) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def file_info(path: Path) -> dict[str, Any]:
     }
 
 
-def imbalance(graph: AttributionGraph) -> float:
+def imbalance(graph: GraphData) -> float:
     """By how much the numbers of a node fail to add up, at most, relative to what is explained.
 
     Σ in-edges + ``rest_in`` and Σ out-edges + ``rest_out`` both equal a node's attribution; a leaf has nothing in front

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graphs.data import GraphData
 from recursive_dla.output.files.document import graph_document, graph_from_document
 from recursive_dla.output.files.formats import read_text, write_text
 from recursive_dla.output.files.own_json import parse_json
@@ -17,7 +17,7 @@ MAX_PAGE_EDGES = 200_000
 _DATA = re.compile(r'<script type="application/json" id="attribution-graph">([^<]*)</script>')
 
 
-def page_text(graph: AttributionGraph) -> str:
+def page_text(graph: GraphData) -> str:
     """The page that explores ``graph``.
 
     Raises:
@@ -33,11 +33,11 @@ def page_text(graph: AttributionGraph) -> str:
     return render_page(graph_document(graph))
 
 
-def write_page(graph: AttributionGraph, path: Path) -> None:
+def write_page(graph: GraphData, path: Path) -> None:
     write_text(path, page_text(graph))
 
 
-def read_page(path: Path) -> AttributionGraph:
+def read_page(path: Path) -> GraphData:
     found = _DATA.search(read_text(path))
     if found is None:
         raise ValueError("it is not a page that this package wrote")

@@ -1,82 +1,40 @@
-"""Attribution graphs: components at token positions, and what flows between them into the logit."""
+"""The attribution graph of an answer, all paths at once: made, pruned, grouped, compared, drawn and saved."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from recursive_dla.attribution.provenance import Provenance
+from recursive_dla.attribution.mlp_rules import DEFAULT_RULE
+from recursive_dla.attribution.targets import Answers, Positions, Target, as_single_target, as_target
+from recursive_dla.cache.activation_cache import as_cache
+from recursive_dla.comparison import GraphDifference, compare
+from recursive_dla.errors import InputError
+from recursive_dla.graphs import grouping, pruning
+from recursive_dla.graphs.comparison import Align
+from recursive_dla.graphs.construction import build_graphs
+from recursive_dla.graphs.data import GraphData
+from recursive_dla.graphs.memory_budget import MEMORY_BUDGET, Limits
+from recursive_dla.output.text import graph_text
 
 if TYPE_CHECKING:
     import networkx as nx
     import plotly.graph_objects as go
 
     from recursive_dla.cache.slices import SliceInput
-    from recursive_dla.graphs.comparison import Align, GraphDifference
-    from recursive_dla.graphs.grouping import GroupBy
-    from recursive_dla.graphs.pruning import Layers, Names
-    from recursive_dla.output.figures.style import ThemeName
-
-# Nodes that read nothing: what a logit is traced back to.
-LEAF_KINDS = ("embed", "pos_embed", "bias", "remainder")
+    from recursive_dla.output.style import ThemeName
 
 
-@dataclass(frozen=True)
-class Member:
-    """A node that is in a group, as it was before."""
+@dataclass(frozen=True, eq=False, repr=False)
+class AttributionGraph(GraphData):
+    """A flow network from embeddings and biases, through heads and MLPs, to one logit: its data and what is done with it.
 
-    id: str
-    kind: str
-    component: str
-    layer: int
-    head: int
-    pos: int
-    attribution: float
-
-
-@dataclass(frozen=True)
-class GraphMetadata(Provenance):
-    """Where a graph comes from: its provenance, and how it was made.
-
-    Attributes:
-        completeness_error: The larger of ``|Σ leaves − value|``, relative to ``value``, and the worst node's
-            ``|Σ in-edges + constants − attribution|``, relative to the largest attribution; before any pruning.
-        pruning: What :meth:`AttributionGraph.prune` and its like were asked for and what they left; ``None`` for a
-            complete graph.
-        groups: The members of each node that :meth:`AttributionGraph.group` made.
-    """
-
-    completeness_error: float
-    rule: str
-    generator: str
-    pruning: Mapping[str, Any] | None = None
-    groups: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class AttributionGraph:
-    """A flow network from embeddings and biases, through heads and MLPs, to one logit.
-
-    For every node, Σ in-edges + ``rest_in`` = ``attribution`` = Σ out-edges + ``rest_out``, in logits. The rests are
-    what pruning cut, and zero in a complete graph. Leaves have no in-edges, and the logit has no out-edges.
-
-    Attributes:
-        nodes: One row for each component at each position that has an edge: components in writing order, the logit,
-            then constants. ``id`` is like
-            ``L23H3@14``, ``L0MLP@4``, ``embed@4``, ``L3.b_O@4``, ``logit@14``; ``kind`` is ``embed``, ``pos_embed``,
-            ``head``, ``mlp``, ``bias``, ``remainder``, ``logit`` or ``group``; ``component`` is the label that the
-            cache's methods use. Embeddings are at layer -1, the logit at ``n_layers``; ``head`` is -1 where there is
-            none.
-        edge_source: For each edge, the row of its source in ``nodes``.
-        edge_target: For each edge, the row of its destination.
-        edge_weight: For each edge, what flows along it; logits, positive raises the answer.
-        metadata: Where the graph comes from.
+    The data (``nodes``, ``edges``, ``metadata``) and the sums that hold are those of
+    :class:`recursive_dla.graphs.data.GraphData`. Made by :func:`recursive_dla.attribution_graph`.
 
     Example:
         >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John").prune(max_edges=500)
@@ -84,31 +42,10 @@ class AttributionGraph:
         ['embed@4', 'L0MLP@4']
     """
 
-    nodes: pd.DataFrame
-    edge_source: np.ndarray
-    edge_target: np.ndarray
-    edge_weight: np.ndarray
-    metadata: GraphMetadata
-
-    @cached_property
-    def edges(self) -> pd.DataFrame:
-        """One row per edge: the ids of ``source`` and ``target``, and the ``weight`` in logits."""
-        ids = pd.Index(self.nodes["id"])
-        return pd.DataFrame(
-            {
-                "source": pd.Categorical.from_codes(self.edge_source, categories=ids),
-                "target": pd.Categorical.from_codes(self.edge_target, categories=ids),
-                "weight": self.edge_weight,
-            }
-        )
-
-    @cached_property
-    def is_leaf(self) -> np.ndarray:
-        """For each node, whether it is a leaf, which reads nothing: an embedding, a bias, a remainder, or a group of
-        such. Other nodes without in-edges are those whose in-edges were cut.
-        """
-        groups = {name for name, members in self.metadata.groups.items() if members[0].kind in LEAF_KINDS}
-        return (self.nodes["kind"].isin(LEAF_KINDS) | self.nodes["id"].isin(groups)).to_numpy(dtype=bool)
+    @classmethod
+    def of(cls, data: GraphData) -> AttributionGraph:
+        """The same graph with these methods."""
+        return cls(*(getattr(data, field.name) for field in fields(data)))
 
     def influence(self) -> pd.Series[float]:
         """What share of the logit each node has over all paths, by absolute weight; indexed by the nodes' ids.
@@ -124,9 +61,7 @@ class AttributionGraph:
             >>> round(float(influence[graph.is_leaf].sum()), 6)
             1.0
         """
-        from recursive_dla.graphs.pruning import node_influence
-
-        return node_influence(self)
+        return pruning.node_influence(self)
 
     def prune(
         self,
@@ -163,9 +98,7 @@ class AttributionGraph:
             >>> len(small.nodes) < len(graph.nodes), small.metadata.pruning["influence_kept"] > 0.1
             (True, True)
         """
-        from recursive_dla.graphs.pruning import prune
-
-        return prune(
+        return pruning.prune(
             self,
             max_edges=max_edges,
             min_share=min_share,
@@ -176,10 +109,10 @@ class AttributionGraph:
     def select(
         self,
         *,
-        kinds: Names | None = None,
-        layers: Layers | None = None,
+        kinds: pruning.Names | None = None,
+        layers: pruning.Layers | None = None,
         positions: SliceInput = None,
-        ids: Names | None = None,
+        ids: pruning.Names | None = None,
     ) -> AttributionGraph:
         """The nodes that fit all that is given, and the logit; with the edges between them.
 
@@ -200,17 +133,15 @@ class AttributionGraph:
             >>> sorted(graph.select(kinds=["embed", "head"], layers=[-1, 0], positions=-1).nodes["id"])[:2]
             ['L0H0@14', 'L0H1@14']
         """
-        from recursive_dla.graphs.pruning import Selection, select
-
-        return select(self, Selection(kinds, layers, positions, ids))
+        return pruning.select(self, pruning.Selection(kinds, layers, positions, ids))
 
     def drop(
         self,
         *,
-        kinds: Names | None = None,
-        layers: Layers | None = None,
+        kinds: pruning.Names | None = None,
+        layers: pruning.Layers | None = None,
         positions: SliceInput = None,
-        ids: Names | None = None,
+        ids: pruning.Names | None = None,
     ) -> AttributionGraph:
         """All but the nodes that fit all that is given; the logit always stays. Arguments are those of :meth:`select`.
 
@@ -220,11 +151,9 @@ class AttributionGraph:
             >>> int(small.nodes["pos"].min()), "L0MLP@4" in set(small.nodes["id"])
             (1, False)
         """
-        from recursive_dla.graphs.pruning import Selection, drop
+        return pruning.drop(self, pruning.Selection(kinds, layers, positions, ids))
 
-        return drop(self, Selection(kinds, layers, positions, ids))
-
-    def group(self, by: GroupBy) -> AttributionGraph:
+    def group(self, by: grouping.GroupBy) -> AttributionGraph:
         """Nodes merged into groups: edges between groups are summed, and edges inside one are left out.
 
         A group's attribution is what flows through it, so its sums hold as those of any node: Σ in-edges from outside
@@ -251,14 +180,10 @@ class AttributionGraph:
             >>> [member.id for member in movers.metadata.groups["name movers"]]
             ['L23H1@14', 'L23H3@14']
         """
-        from recursive_dla.graphs.grouping import group
-
-        return group(self, by)
+        return grouping.group(self, by)
 
     def compare(self, other: AttributionGraph, *, align: Align = None) -> GraphDifference:
         """What changes from this graph to another: see :func:`recursive_dla.compare`."""
-        from recursive_dla.graphs.comparison import compare
-
         return compare(self, other, align=align)
 
     def to_networkx(self) -> nx.DiGraph:
@@ -273,7 +198,7 @@ class AttributionGraph:
         """
         import networkx as nx
 
-        from recursive_dla.output.files import metadata_document
+        from recursive_dla.output.files.document import metadata_document
 
         digraph = nx.DiGraph(**metadata_document(self.metadata))
         attributes = self.nodes.drop(columns="id").to_dict("index")
@@ -289,7 +214,7 @@ class AttributionGraph:
 
         ``.json`` and ``.json.gz`` are the package's own, ``.html`` a page to explore; ``.csv``, ``.parquet``,
         ``.graphml``, ``.gexf``, ``.node-link.json``, ``.dot``, ``.mmd``, ``.svg``, ``.png`` and ``.circuit.json`` are
-        for other programs: see :mod:`recursive_dla.output.files`. A file appears whole or not at all, and is the same to the
+        for other programs: see :mod:`recursive_dla.output.saving`. A file appears whole or not at all, and is the same to the
         byte for the same graph.
 
         Raises:
@@ -304,7 +229,7 @@ class AttributionGraph:
             ...     AttributionGraph.load(path).edges.equals(graph.edges)
             True
         """
-        from recursive_dla.output.files import save
+        from recursive_dla.output.saving import save
 
         return save(self, Path(path))
 
@@ -318,9 +243,9 @@ class AttributionGraph:
         Raises:
             InputError: There is no such file, it does not hold a graph, or its format cannot be read back.
         """
-        from recursive_dla.output.files import load
+        from recursive_dla.output.saving import load
 
-        return load(Path(path))
+        return AttributionGraph.of(load(Path(path)))
 
     def figure(self, max_edges: int = 150, theme: ThemeName = "light") -> go.Figure:
         """The graph as a plotly picture, layer over token; of large graphs the strongest edges.
@@ -332,18 +257,7 @@ class AttributionGraph:
         return graph_figure(self, max_edges=max_edges, theme=theme)
 
     def __str__(self) -> str:
-        meta = self.metadata
-        lines = [
-            f"AttributionGraph of {meta.target.label} at {meta.target.pos}: {meta.value:+.4f} logits, "
-            f"{len(self.nodes):,} nodes, {len(self.edge_weight):,} edges",
-            f"{meta.model}, rule {meta.rule}, completeness error {meta.completeness_error:.1e}",
-        ]
-        if meta.groups:
-            members = sum(map(len, meta.groups.values()))
-            lines.append(f"{members:,} nodes grouped into {len(meta.groups):,}")
-        if meta.pruning:
-            lines.append(f"pruned {pruning_line(meta)}")
-        return "\n".join(lines)
+        return graph_text(self)
 
     __repr__ = __str__
 
@@ -354,12 +268,138 @@ class AttributionGraph:
         return graph_html(self)
 
 
-def pruning_line(metadata: GraphMetadata) -> str:
-    """How large a pruned graph was before, and how much of the logit and of the influence is left, where known."""
-    pruning, parts = metadata.pruning or {}, []
-    if {"nodes_before", "edges_before"} <= pruning.keys():
-        parts.append(f"from {pruning['nodes_before']:,} nodes and {pruning['edges_before']:,} edges")
-    if {"logit_kept", "influence_kept"} <= pruning.keys():
-        left = f"{pruning['logit_kept']:+.4f} of {metadata.value:+.4f} logits"
-        parts.append(f"{left} and {pruning['influence_kept']:.1%} of the influence come from its leaves")
-    return "; ".join(parts)
+def attribution_graph(
+    cache: Any,
+    model: Any,
+    answers: Answers | Target,
+    *,
+    wrong_answers: Answers | None = None,
+    pos: Positions = None,
+    rule: str = DEFAULT_RULE,
+    max_edges: int | None = None,
+    min_share: float | None = None,
+    memory_budget: int = MEMORY_BUDGET,
+    check: bool = True,
+) -> AttributionGraph:
+    """The attribution graph of one answer to one prompt: complete, or its strongest edges.
+
+    Every head, MLP, embedding and bias at every position is a node, and the weight of an edge is what the destination's
+    contribution to the logit takes from the source:
+
+        logit ← c@q:      g_f · o_c[q]
+        MLP@q ← c@q:      N^T J^T g[q] · o_c[q]
+        head@q ← c@k:     A[q, k] · N^T W_V W_O g[q] · o_c[k]
+
+    with ``g[q]`` what the answer reads at ``q`` over all paths. See :mod:`recursive_dla.graphs.sweep`.
+
+    With ``max_edges`` or ``min_share`` the graph is what :meth:`AttributionGraph.prune` makes of the complete one (but
+    perhaps with another one of equally strong edges). The complete one is never held: most of its edges are not even
+    computed (:mod:`recursive_dla.graphs.products`). That is the way for prompts of more than about 80 tokens.
+
+    Args:
+        cache: The activations of one prompt: ours, or TransformerLens's own.
+        model: The model that made them.
+        answers: One answer: a string that is one token, or a token id. Or a :class:`recursive_dla.Target` of one
+            number, for anything other than a logit.
+        wrong_answers: The answer to subtract, for a logit difference.
+        pos: The position whose logit is explained; the last by default.
+        rule: How MLPs are made linear: see :mod:`recursive_dla.attribution.mlp_rules`.
+        max_edges: Keep at most this many edges, the strongest; what is cut is in the nodes' ``rest_in`` and
+            ``rest_out``.
+        min_share: Keep edges with at least this share of the logit.
+        memory_budget: How many bytes the graph and the work on it may take, beside the model and the cache.
+        check: Whether to verify the cache first: see :func:`recursive_dla.cache.checks.check`.
+
+    Returns:
+        The graph. For every node, Σ in-edges + ``rest_in`` = attribution = Σ out-edges + ``rest_out``; in a complete
+        graph the rests are zero, and the leaves sum to the logit.
+
+    Raises:
+        InputError: Several prompts or answers, answers or positions that do not fit, an unknown rule, limits out of
+            range, or a graph that does not fit the memory budget.
+        CacheError: The cache lacks activations, or does not fit the model.
+        UnsupportedModelError: The model has a part that is not handled.
+
+    Source: flow graphs over frozen circuits as in Elhage et al. 2021, "A Mathematical Framework for Transformer
+    Circuits", and Ameisen et al. 2025, "Circuit Tracing"; here with heads and MLPs as nodes.
+
+    Example:
+        >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
+        >>> round(graph.metadata.value, 3)
+        5.576
+        >>> leaves = graph.nodes[graph.nodes["kind"] == "embed"]
+        >>> round(float(leaves["attribution"].sum()), 3)
+        5.576
+    """
+    cache = as_cache(cache, model)
+    instead = "make one graph each, those of several prompts together with attribution_graphs"
+    target = as_single_target(cache, answers, wrong_answers, pos, explains="graph", instead=instead)
+    limits = Limits(max_edges, min_share, memory_budget)
+    return AttributionGraph.of(build_graphs(cache, target, rule, limits, check)[0])
+
+
+def attribution_graphs(
+    cache: Any,
+    model: Any,
+    answers: str | int | Sequence[str | int] | Target,
+    *,
+    wrong_answers: str | int | Sequence[str | int] | None = None,
+    pos: Positions = None,
+    rule: str = DEFAULT_RULE,
+    max_edges: int | None = None,
+    min_share: float | None = None,
+    memory_budget: int = MEMORY_BUDGET,
+    check: bool = True,
+) -> list[AttributionGraph]:
+    """The attribution graphs of a batch of prompts, in one sweep.
+
+    Args:
+        cache: The activations of prompts of one length, or padded to one.
+        model: The model that made them.
+        answers: One answer for all prompts, or a list with one for each. Or a :class:`recursive_dla.Target` of one
+            number for each prompt.
+        wrong_answers: In the same form, what to subtract.
+        pos: The position whose logits are explained, or one per prompt: of prompts padded on the right, that of their
+            last token.
+        rule: As for :func:`attribution_graph`.
+        max_edges: The same, for each graph.
+        min_share: The same.
+        memory_budget: The same, for all graphs together.
+        check: The same.
+
+    Returns:
+        One graph per prompt, equal to what :func:`attribution_graph` gives for it alone. Padding has no edges and is
+        in no graph.
+
+    Raises:
+        InputError: Lists that do not have one answer per prompt; else as :func:`attribution_graph`.
+        CacheError: As :func:`attribution_graph`.
+        UnsupportedModelError: As :func:`attribution_graph`.
+
+    Example:
+        >>> prompts = ["The Eiffel Tower is in the city of", "The Statue of Liberty is in New"]
+        >>> tokens = model.to_tokens(prompts)
+        >>> last = [model.to_tokens(prompt).shape[1] - 1 for prompt in prompts]
+        >>> _, both = model.run_with_cache(tokens)
+        >>> graphs = attribution_graphs(both, model, [" Paris", " York"], pos=last, max_edges=1000)
+        >>> [graph.metadata.target.label for graph in graphs]
+        ["' Paris'", "' York'"]
+    """
+    cache = as_cache(cache, model)
+    n_prompts = len(cache.batched("embed"))
+    target = as_target(
+        cache, _one_each(answers, n_prompts, "answers"), _one_each(wrong_answers, n_prompts, "wrong_answers"), pos
+    )
+    if target.value.shape[1] != 1:
+        raise InputError(f"A graph explains one number. The Target has {target.value.shape[1]} for each prompt.")
+    limits = Limits(max_edges, min_share, memory_budget)
+    return [AttributionGraph.of(graph) for graph in build_graphs(cache, target, rule, limits, check)]
+
+
+def _one_each(answers: Any, n_prompts: int, argument: str) -> Any:
+    """A list of one answer per prompt in the form of targets: ``[batch, token]``."""
+    if answers is None or isinstance(answers, (str, int, Target)):
+        return answers
+    if len(answers) != n_prompts:
+        raise InputError(f"`{argument}` must have one answer for each of {n_prompts} prompts. Got {len(answers)}.")
+    return [[answer] for answer in answers]

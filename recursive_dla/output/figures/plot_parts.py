@@ -1,22 +1,19 @@
-"""What all figures share: themes, text that plotly does not read as markup, axes of tokens, heatmaps."""
+"""What plotly figures are put together from: text that is not read as markup, titles, axes of tokens, heatmaps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from recursive_dla.attribution.labels import token_label, visible, visible_line
-from recursive_dla.errors import InputError
+from recursive_dla.output.style import Theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-ThemeName = Literal["light", "dark"]
-Scale = list[tuple[float, str]]
 
 # Pixels of a token's column: with its label along the axis, with the label turned, and in long prompts.
 _CELL, _NARROW_CELL, _NARROWEST_CELL = 66, 20, 13
@@ -27,69 +24,6 @@ _MAX_PLOT_WIDTH = 3200
 _SHORT_LABEL, _LONG_LABEL = 9, 18
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours. ``diverging`` goes from what lowers through zero to what raises, ``sequential`` from nothing to all."""
-
-    template: str
-    paper: str
-    text: str
-    faint: str
-    raises: str
-    lowers: str
-    diverging: Scale
-    sequential: Scale
-
-
-def _scale(*colors: str) -> Scale:
-    return [(index / (len(colors) - 1), color) for index, color in enumerate(colors)]
-
-
-def _diverging(*colors: str) -> Scale:
-    """Nine colours, closer together around zero: most numbers are small beside the largest."""
-    return list(zip((0.0, 0.14, 0.3, 0.42, 0.5, 0.58, 0.7, 0.86, 1.0), colors, strict=True))
-
-
-THEMES = {
-    "light": Theme(
-        template="plotly_white",
-        paper="#ffffff",
-        text="#1f2328",
-        faint="#6e7781",
-        raises="#2166ac",
-        lowers="#b2182b",
-        diverging=_diverging(
-            "#7f0a1f", "#b2182b", "#e58368", "#f9c6af", "#f7f7f7", "#bcd8ec", "#6aaed6", "#2166ac", "#0b3a73"
-        ),
-        sequential=_scale("#f7f7f7", "#c9dff0", "#73b0d8", "#2b7bba", "#08306b"),
-    ),
-    "dark": Theme(
-        template="plotly_dark",
-        paper="#14171c",
-        text="#e6e9ee",
-        faint="#9aa4b2",
-        raises="#6cb6ff",
-        lowers="#ff7b72",
-        diverging=_diverging(
-            "#ffb3a8", "#ff7b72", "#c2423f", "#6b2a2d", "#20242b", "#1f4468", "#2f77bd", "#6cb6ff", "#b5daff"
-        ),
-        sequential=_scale("#20242b", "#1f4468", "#2f77bd", "#6cb6ff", "#e2f0ff"),
-    ),
-}
-
-
-def theme_named(name: str) -> Theme:
-    """The theme called ``name``.
-
-    Raises:
-        InputError: There is none.
-    """
-    try:
-        return THEMES[name]
-    except KeyError:
-        raise InputError(f"`theme` must be one of {', '.join(map(repr, THEMES))}. Got {name!r}.") from None
-
-
 # --- text ------------------------------------------------------------------------------------------------------------
 
 _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"})
@@ -98,16 +32,6 @@ _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"})
 def escape(text: str) -> str:
     """Text as plotly shows it unchanged: not as the HTML tags, entities and ``$`` formulas that it knows."""
     return visible_line(text).translate(_MARKUP)
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """A number with its sign."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def unit_of(answer: object) -> str:
-    """The unit of what is explained, with a space before it; a direction's own is not known."""
-    return "" if answer is None else " logits"
 
 
 def title(head: str, sub: str, theme: Theme) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from recursive_dla.breakdown import Breakdown
-from recursive_dla.graphs.graph import AttributionGraph, GraphMetadata, pruning_line
+from recursive_dla.attribution.breakdown_data import BreakdownData
+from recursive_dla.graphs.data import GraphData, GraphMetadata
 from recursive_dla.model.tokens import token_texts
-from recursive_dla.output.files import metadata_document
+from recursive_dla.output.files.document import metadata_document
+from recursive_dla.output.text import pruning_line
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class TraceReport:
 
 
 def trace_report(
-    graph: AttributionGraph, heads: Breakdown, mlps: Breakdown | None, logits: Tensor, model: Any, *, top: int
+    graph: GraphData, heads: BreakdownData, mlps: BreakdownData | None, logits: Tensor, model: Any, *, top: int
 ) -> TraceReport:
     """Put a trace's numbers together.
 
@@ -86,7 +87,7 @@ def trace_report(
     )
 
 
-def _contributions(breakdown: Breakdown, graph: AttributionGraph, top: int) -> tuple[Contribution, ...]:
+def _contributions(breakdown: BreakdownData, graph: GraphData, top: int) -> tuple[Contribution, ...]:
     meta = graph.metadata
     totals = graph.nodes.set_index("id")["attribution"]
     found = []
@@ -133,7 +134,7 @@ def render(report: TraceReport) -> RenderableType:
     )
 
 
-def render_pruning(graph: AttributionGraph) -> RenderableType:
+def render_pruning(graph: GraphData) -> RenderableType:
     """How large a pruned graph is, and what is left in it, for a terminal."""
     size = f"{len(graph.nodes):,} nodes and {len(graph.edge_weight):,} edges"
     return Group(Text(), Text.assemble(("Pruned to   ", "dim"), f"{size}, {pruning_line(graph.metadata)}"))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.graph import AttributionGraph
+from recursive_dla.graphs.data import GraphData
+from recursive_dla.output.figures.network import graph_figure
 from recursive_dla.output.files.formats import write_bytes
 
 # plotly gives a picture and its traces random names, so that several fit in one page; here the same graph gives the
@@ -16,7 +17,7 @@ _OWN_NAME = re.compile(r'id="defs-([0-9a-f]{6})"')
 _SCALE = 2
 
 
-def write_svg(graph: AttributionGraph, path: Path) -> None:
+def write_svg(graph: GraphData, path: Path) -> None:
     text = _draw(graph, "svg").decode()
     found = _OWN_NAME.search(text)
     if found is not None:
@@ -24,12 +25,12 @@ def write_svg(graph: AttributionGraph, path: Path) -> None:
     write_bytes(path, text.encode())
 
 
-def write_png(graph: AttributionGraph, path: Path) -> None:
+def write_png(graph: GraphData, path: Path) -> None:
     write_bytes(path, _draw(graph, "png"))
 
 
-def _draw(graph: AttributionGraph, kind: Literal["svg", "png"]) -> bytes:
-    figure = graph.figure()
+def _draw(graph: GraphData, kind: Literal["svg", "png"]) -> bytes:
+    figure = graph_figure(graph)
     for number, trace in enumerate(figure.data):
         trace.uid = f"{number:06}"
     try:

@@ -11,9 +11,9 @@ import pandas as pd
 from torch import Tensor
 
 from recursive_dla.attribution.components import Component, Components
-from recursive_dla.graphs.collecting import Collector, Edges
+from recursive_dla.graphs.collectors import Collector, Edges
+from recursive_dla.graphs.data import LEAF_KINDS, GraphData, GraphMetadata
 from recursive_dla.graphs.edges import Sources
-from recursive_dla.graphs.graph import LEAF_KINDS, AttributionGraph, GraphMetadata
 from recursive_dla.graphs.products import Fans
 from recursive_dla.graphs.sweep import Leaves, OwnPosition, Swept
 
@@ -34,7 +34,7 @@ class _Group(NamedTuple):
 class Assembly:
     """One prompt's graph in the making.
 
-    Groups are numbered as :mod:`recursive_dla.graphs.collecting` needs it: components by place, the logit, then
+    Groups are numbered as :mod:`recursive_dla.graphs.collectors` needs it: components by place, the logit, then
     constants as they are met.
     """
 
@@ -112,7 +112,7 @@ class Assembly:
         """How many nodes something flows through."""
         return sum(int(np.count_nonzero(attribution)) for attribution in self._attribution.values())
 
-    def graph(self, metadata: GraphMetadata) -> AttributionGraph:
+    def graph(self, metadata: GraphMetadata) -> GraphData:
         """The graph of the edges that were collected."""
         root = self._root * self._n_pos + metadata.target.pos
         numbers, edges = self._collector.finished(len(self._groups), root)
@@ -137,10 +137,10 @@ class Assembly:
                 "rest_out": 0.0,
             }
         )
-        return AttributionGraph(nodes, *edges, metadata)
+        return GraphData(nodes, *edges, metadata)
 
 
-def with_rests(graph: AttributionGraph) -> AttributionGraph:
+def with_rests(graph: GraphData) -> GraphData:
     """The graph with what its edges lack of the nodes' attributions as rests: of a graph that is not complete."""
     nodes = graph.nodes.copy()
     attribution = nodes["attribution"].to_numpy(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from recursive_dla.graphs.graph import AttributionGraph
+    from recursive_dla.graphs.data import GraphData
 
 # Pixels: of the weakest node, what the strongest has more, between neighbours, and the least height of a layer's row.
 _SMALLEST, _GROWTH, _GAP, _LOWEST_ROW = 6.0, 20.0, 3.0, 15.0
@@ -39,7 +39,7 @@ class Places:
     height: float
 
 
-def node_places(graph: AttributionGraph, column: float) -> Places:
+def node_places(graph: GraphData, column: float) -> Places:
     """Places for all nodes; those that share a token and a lane stand side by side in order.
 
     Args:
@@ -78,7 +78,7 @@ def node_places(graph: AttributionGraph, column: float) -> Places:
     )
 
 
-def _lanes(graph: AttributionGraph) -> np.ndarray:
+def _lanes(graph: GraphData) -> np.ndarray:
     kind, layer = graph.nodes["kind"].to_numpy(), graph.nodes["layer"].to_numpy()
     source, target = graph.edge_source, graph.edge_target
     near = layer[source] == layer[target]
@@ -88,7 +88,7 @@ def _lanes(graph: AttributionGraph) -> np.ndarray:
     return np.select([kind == "mlp", np.isin(kind, ["head", "attn"]), by_other, by_mlp], [3, 1, 0, 2], 1)
 
 
-def edge_curves(graph: AttributionGraph, places: Places) -> tuple[np.ndarray, np.ndarray]:
+def edge_curves(graph: GraphData, places: Places) -> tuple[np.ndarray, np.ndarray]:
     """Points along each edge, ``[edge point]``: it leaves its source upwards and reaches its target from below."""
     x0, y0 = places.x[graph.edge_source, None], places.y[graph.edge_source, None]
     x1, y1 = places.x[graph.edge_target, None], places.y[graph.edge_target, None]

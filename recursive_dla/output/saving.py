@@ -1,0 +1,104 @@
+"""Which formats there are, and a graph to any of them and back; the end of a path's name chooses.
+
+``docs/format.md`` describes each. To add one, write it in a module of ``files/`` and enter it in :data:`FORMATS`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recursive_dla.errors import InputError
+from recursive_dla.graphs.data import GraphData
+from recursive_dla.output.explorer import page_file
+from recursive_dla.output.figures import pictures
+from recursive_dla.output.files import circuit_viewers, diagrams, networks, own_json, tables
+from recursive_dla.output.files.document import check_names
+from recursive_dla.output.files.formats import Format
+from recursive_dla.safe_files import check_place, reading
+
+_PICTURES = ("kaleido", "pictures")
+_PARQUET = ("pyarrow", "parquet")
+
+FORMATS: tuple[Format, ...] = (
+    Format((".json",), own_json.write_json, own_json.read_json),
+    Format((".json.gz",), own_json.write_json_gz, own_json.read_json_gz),
+    Format((".html",), page_file.write_page, page_file.read_page),
+    Format((".csv",), tables.write_csv, tables.read_csv, files=tables.csv_files),
+    Format((".parquet",), tables.write_parquet, tables.read_parquet, files=tables.parquet_files, needs=_PARQUET),
+    Format((".graphml",), networks.write_graphml, networks.read_graphml),
+    Format((".gexf",), networks.write_gexf),
+    Format((".node-link.json",), networks.write_node_link, networks.read_node_link),
+    Format((".dot", ".gv"), diagrams.write_dot),
+    Format((".mmd", ".mermaid"), diagrams.write_mermaid),
+    Format((".svg",), pictures.write_svg, needs=_PICTURES),
+    Format((".png",), pictures.write_png, needs=_PICTURES),
+    Format(
+        (".circuit.json",),
+        circuit_viewers.write_viewer_json,
+        files=circuit_viewers.viewer_files,
+        check=circuit_viewers.check_list,
+    ),
+)
+_BY_ENDING = {ending: file_format for file_format in FORMATS for ending in file_format.endings}
+
+
+def format_of(path: Path) -> Format:
+    """The format of a path, by the longest ending that its name has.
+
+    Raises:
+        InputError: The name ends as in no format.
+    """
+    name = path.name.lower()
+    found = [ending for ending in _BY_ENDING if name.endswith(ending) and len(name) > len(ending)]
+    if not found:
+        raise InputError(f"No format is known for {str(path)!r}. Use one of the extensions {', '.join(_BY_ENDING)}.")
+    return _BY_ENDING[max(found, key=len)]
+
+
+def check_writable(path: Path) -> Format:
+    """The format of a path; fails now rather than after the work.
+
+    Raises:
+        InputError: The extension names no format, what the format needs is not installed, or nothing can be written
+            there.
+    """
+    chosen = format_of(path)
+    chosen.check_installed()
+    for file in chosen.files(path):
+        check_place(file)
+    chosen.check(path)
+    return chosen
+
+
+def check_readable(path: Path) -> Format:
+    """The format of a path that a graph can be loaded from.
+
+    Raises:
+        InputError: The extension names no such format, or what the format needs is not installed.
+    """
+    chosen = format_of(path)
+    if chosen.read is None:
+        readable = ", ".join(other.endings[0] for other in FORMATS if other.read is not None)
+        raise InputError(
+            f"Graphs are only written to {chosen.endings[0]}, not read from it; got {str(path)!r}."
+            f" Load one of {readable}."
+        )
+    chosen.check_installed()
+    return chosen
+
+
+def save(graph: GraphData, path: Path) -> Path:
+    """Write ``graph`` to ``path``: see :meth:`recursive_dla.AttributionGraph.save`."""
+    chosen = format_of(path)
+    chosen.check_installed()
+    check_names(graph)
+    chosen.write(graph, path)
+    return path
+
+
+def load(path: Path) -> GraphData:
+    """Read what :func:`save` wrote: see :meth:`recursive_dla.AttributionGraph.load`."""
+    read = check_readable(path).read
+    assert read is not None
+    with reading(path, "an attribution graph"):
+        return read(path)
