@@ -92,5 +92,5 @@ def _metadata(document: Mapping[str, Any]) -> TreeMetadata:
     fields = with_integers(document, "n_layers", "n_heads", "top_k")
     fields.pop("prompt", None)
     tokens, target = tokens_and_target(fields.pop("tokens"), fields.pop("target"))
-    numbers = {name: float(fields.pop(name)) for name in ("value", "min_share")}
-    return TreeMetadata(tokens=tokens, target=target, **numbers, **fields)
+    fields.update({name: float(fields[name]) for name in ("value", "min_share")})
+    return TreeMetadata(tokens=tokens, target=target, **fields)
