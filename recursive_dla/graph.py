@@ -19,7 +19,7 @@ from recursive_dla.graphs.comparison import Align
 from recursive_dla.graphs.construction import build_graphs
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.graphs.memory_budget import MEMORY_BUDGET, Limits
-from recursive_dla.output.text import graph_text
+from recursive_dla.output.summary_text import graph_text
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -14,7 +14,7 @@ from recursive_dla.attribution.breakdown_data import BreakdownData
 from recursive_dla.graphs.data import GraphData, GraphMetadata
 from recursive_dla.model.tokens import token_texts
 from recursive_dla.output.files.document import metadata_document
-from recursive_dla.output.text import pruning_line
+from recursive_dla.output.summary_text import pruning_line
 
 
 @dataclass(frozen=True)
