@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recursive_dla.commands.printing import print_json
+from recursive_dla.commands.printing import JsonOption, print_json
 
 
 class AlignBy(str, Enum):
@@ -30,7 +30,7 @@ def diff(
         ),
     ] = AlignBy.auto,
     top: Annotated[int, typer.Option(min=1, help="How many nodes, leaves and edges to list.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell what changes from one saved graph to another: two prompts, or two answers.
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from recursive_dla.commands.printing import print_json
+from recursive_dla.commands.printing import JsonOption, print_json
 
 
 def info(
     file: Annotated[Path, typer.Argument(help="A saved graph, in any format that can be read.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell what a saved graph is: its prompt and answer, its size, and how exactly it adds up."""
     from recursive_dla.output.file_facts import file_info

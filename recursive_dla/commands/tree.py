@@ -15,7 +15,6 @@ from recursive_dla.commands.model_run import (
     DeviceOption,
     Dtype,
     DtypeOption,
-    JsonOption,
     ModelOption,
     PosOption,
     PromptArgument,
@@ -23,7 +22,7 @@ from recursive_dla.commands.model_run import (
     WrongOption,
     run_model,
 )
-from recursive_dla.commands.printing import print_json, print_lines, stdout_for_the_answer
+from recursive_dla.commands.printing import JsonOption, print_json, print_lines, stdout_for_the_answer
 
 _PATHS_LIMIT = 5000
 

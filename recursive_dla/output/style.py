@@ -28,6 +28,16 @@ class Theme:
     diverging: Scale
     sequential: Scale
 
+    def color_of(self, value: float) -> str:
+        """What raises the answer, or what lowers it."""
+        return self.raises if value >= 0 else self.lowers
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour such as ``#2166ac``, up to 255."""
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return red, green, blue
+
 
 def _scale(*colors: str) -> Scale:
     return [(index / (len(colors) - 1), color) for index, color in enumerate(colors)]
