@@ -198,7 +198,7 @@ class AttributionGraph(GraphData):
         """
         import networkx as nx
 
-        from recursive_dla.output.files.document import metadata_document
+        from recursive_dla.output.files.graph_document import metadata_document
 
         digraph = nx.DiGraph(**metadata_document(self.metadata))
         attributes = self.nodes.drop(columns="id").to_dict("index")

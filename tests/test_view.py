@@ -18,7 +18,7 @@ from models import run
 
 from recursive_dla import AttributionGraph, InputError, attribution_graph
 from recursive_dla.output import serve
-from recursive_dla.output.serve import HOST, PageServer, page_of
+from recursive_dla.output.page_server import HOST, PageServer, page_of
 
 PAGE = "<!doctype html>é".encode()
 

@@ -61,7 +61,7 @@ def _tables(change: Any, top: int) -> dict[str, Any]:
 
 
 def _document(change: Any, top: int) -> dict[str, Any]:
-    from recursive_dla.output.files.document import metadata_document
+    from recursive_dla.output.files.graph_document import metadata_document
 
     return {
         "a": metadata_document(change.a),

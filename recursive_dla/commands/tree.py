@@ -94,7 +94,7 @@ def tree(
     With --start, what feeds one head, MLP or neuron. With --paths, the strongest chains from the tokens to the answer.
     Ctrl-C stops the search; what was found is printed.
     """
-    from recursive_dla.output.files.trees import check_writable, tree_document
+    from recursive_dla.output.files.tree_json import check_writable, tree_document
     from recursive_dla.tree import attribution_tree
     from recursive_dla.trees.vocabulary import parse_start
 

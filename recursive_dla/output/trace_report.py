@@ -13,7 +13,7 @@ from torch import Tensor
 from recursive_dla.attribution.breakdown_data import BreakdownData
 from recursive_dla.graphs.data import GraphData, GraphMetadata
 from recursive_dla.model.tokens import token_texts
-from recursive_dla.output.files.document import metadata_document
+from recursive_dla.output.files.graph_document import metadata_document
 from recursive_dla.output.style import subject
 from recursive_dla.output.summary_text import pruning_line
 from recursive_dla.output.terminal import colored, report_line, table_of_numbers

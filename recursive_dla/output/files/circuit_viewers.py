@@ -16,9 +16,9 @@ from recursive_dla.attribution.labels import token_label
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.graphs.pruning import node_influence
-from recursive_dla.output.files.document import edge_columns, node_columns
-from recursive_dla.output.files.formats import read_text, write_text
-from recursive_dla.output.files.own_json import json_lines, parse_json
+from recursive_dla.output.files.graph_document import edge_columns, node_columns
+from recursive_dla.output.files.strict_json import json_lines, parse_json
+from recursive_dla.output.files.whole_files import read_text, write_text
 
 METADATA_FILE = "graph-metadata.json"
 _URL = "https://pypi.org/project/recursive-dla/"

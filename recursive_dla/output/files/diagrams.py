@@ -9,7 +9,7 @@ from pathlib import Path
 from recursive_dla.attribution.labels import token_label, visible_line
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.graphs.pruning import prune
-from recursive_dla.output.files.formats import write_text
+from recursive_dla.output.files.whole_files import write_text
 from recursive_dla.output.style import THEMES, signed
 
 # Mermaid refuses more than 500, and a page's width makes them unreadable long before.
