@@ -1,1 +1,1 @@
-"""What leaves the package."""
+"""Graphs, trees and breakdowns as files, pages, figures, notebook summaries and text."""

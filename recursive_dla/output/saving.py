@@ -133,7 +133,7 @@ def check_readable(path: Path) -> Format:
 
 
 def save(graph: GraphData, path: Path) -> Path:
-    """Write ``graph`` to ``path``: see :meth:`recursive_dla.AttributionGraph.save`."""
+    """Write ``graph`` to ``path``, whole or not at all."""
     chosen = format_of(path)
     chosen.check_installed()
     check_names(graph)
@@ -142,7 +142,7 @@ def save(graph: GraphData, path: Path) -> Path:
 
 
 def load(path: Path) -> GraphData:
-    """Read what :func:`save` wrote: see :meth:`recursive_dla.AttributionGraph.load`."""
+    """Read what :func:`save` wrote, in any format that loses nothing."""
     read = check_readable(path).read
     assert read is not None
     with reading(path, "an attribution graph"):
