@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import einsum, rearrange
@@ -27,6 +27,7 @@ from recursive_dla.errors import InputError
 from recursive_dla.model.weights import ModelWeights, Norm
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Some rows of a stack: how many, what they are called, and what is in them."""
 
