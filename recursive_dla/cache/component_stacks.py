@@ -91,8 +91,8 @@ class HeadRows:
         return [f"L{layer}H{head}" for layer in self.layers for head in range(self.cache.weights.n_heads)]
 
     def fill(self, reader: Reader, out: Tensor) -> None:
-        cached = None if reader.directions is not None else self._cached()
-        if cached is not None:
+        cached = self._cached() if reader.directions is None else None
+        if cached:
             taken = [self.positions.apply(each, dim=-3).to(out.dtype) for each in cached]
             torch.cat(taken, dim=-2, out=out.movedim(0, -2))
             reader.finish(out)

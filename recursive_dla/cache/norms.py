@@ -23,13 +23,13 @@ def precise(*dtypes: torch.dtype) -> torch.dtype:
 
 def apply_norm(
     x: Float[Tensor, "*any d_model"], norm: Norm | None, scale: Tensor | None, *, in_place: bool = False
-) -> Float[Tensor, "*any d_model"]:
+) -> Float[Tensor, "*any_or_scale d_model"]:
     """The linear part of a frozen norm, ``weight ⊙ (C x) / scale``: its bias is not added.
 
     Args:
         x: Vectors.
         norm: The norm; ``x`` as it is where there is none.
-        scale: Its cached scale, ``[..., 1]``.
+        scale: Its cached scale, ``[..., 1]``, which may have more axes than ``x``.
         in_place: Whether ``x`` may be overwritten.
     """
     if norm is None or scale is None:
@@ -49,7 +49,9 @@ def apply_norm(
     return x.copy_(y) if in_place and y is not x else y.to(kept)
 
 
-def norm_output(x: Float[Tensor, "*any d_model"], norm: Norm | None, scale: Tensor) -> Float[Tensor, "*any d_model"]:
+def norm_output(
+    x: Float[Tensor, "*any d_model"], norm: Norm | None, scale: Tensor
+) -> Float[Tensor, "*any_or_scale d_model"]:
     """What a frozen norm puts out: :func:`apply_norm`, and its bias."""
     y = apply_norm(x, norm, scale)
     return y if norm is None or norm.bias is None else y + norm.bias
@@ -57,7 +59,7 @@ def norm_output(x: Float[Tensor, "*any d_model"], norm: Norm | None, scale: Tens
 
 def pull_back_norm(
     g: Float[Tensor, "*any d_model"], norm: Norm | None, scale: Tensor | None = None
-) -> Float[Tensor, "*any d_model"]:
+) -> Float[Tensor, "*any_or_scale d_model"]:
     """A direction that reads a norm's output, as one that reads its input: ``C^T (weight ⊙ g) / scale``.
 
     Without ``scale`` still to be divided by it, where that is cheaper later.

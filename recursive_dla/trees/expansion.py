@@ -270,7 +270,7 @@ class Expander:
             self._neuron_inputs[layer] = neuron_inputs(self.cache, layer, self.cache.weights.layers[layer])
         return at_places(self._neuron_inputs[layer], torch.zeros_like(pos), pos)
 
-    def _before_norm(self, g: Tensor, norm: Norm | None, pos: Tensor) -> Float[Tensor, "node d_model"]:
+    def _before_norm(self, g: Tensor, norm: Norm | None, pos: Tensor) -> Float[Tensor, "*node d_model"]:
         """Directions that read the output of a norm at their positions, as such that read its input."""
         return pull_back_norm(g, norm, self._scale(norm)[pos])
 
