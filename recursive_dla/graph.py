@@ -252,7 +252,7 @@ class AttributionGraph(GraphData):
 
         See :func:`recursive_dla.output.figures.graph_figure`, and :mod:`recursive_dla.output.figures` for others.
         """
-        from recursive_dla.output.figures import graph_figure
+        from recursive_dla.output.figures.network import graph_figure
 
         return graph_figure(self, max_edges=max_edges, theme=theme)
 

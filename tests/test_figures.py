@@ -29,7 +29,7 @@ from recursive_dla import (
 )
 from recursive_dla.attribution.labels import token_labels, visible
 from recursive_dla.attribution.provenance import Token
-from recursive_dla.output.figures import (
+from recursive_dla.figures import (
     attention_figure,
     attention_frame,
     components_figure,

@@ -36,7 +36,7 @@ from recursive_dla import AttributionTree, attribution_graph, attribution_tree, 
 from recursive_dla.attribution.targets import direction_target, log_prob_target
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import CacheError, InputError
-from recursive_dla.output.figures import tree_figure, tree_frame
+from recursive_dla.figures import tree_figure, tree_frame
 from recursive_dla.trees import search
 
 ANSWER, WRONG = 5, 17

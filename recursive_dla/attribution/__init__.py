@@ -8,5 +8,6 @@ mlp_rules.py             how one neuron's output is shared between what made it
 queries_keys.py          queries and keys made again from the stream, as linear functions of it
 destinations.py          one level: heads, MLPs, their paths, neurons, each broken down; breakdown_data.py holds it
 ranking.py               which components matter if they are taken away
+node_meanings.py         what the nodes of graphs and trees stand for, and what they are called
 provenance.py, labels.py where the numbers come from, and tokens as people read them
 """

@@ -47,7 +47,7 @@ def attention_frame(
     Source: Kobayashi et al. 2020, "Attention is Not Only a Weight" (their ``‖α f(x)‖``).
 
     Example:
-        >>> from recursive_dla.output.figures import attention_frame
+        >>> from recursive_dla.figures import attention_frame
         >>> frame = attention_frame(cache, 23, 3)
         >>> bool((frame.sum(axis=1) - 1).abs().max() < 1e-5)
         True
@@ -100,7 +100,7 @@ def attention_figure(cache: Any, layer: int, head: int, *, prompt: int = 0, them
         CacheError: The cache lacks the pattern or the residual stream.
 
     Example:
-        >>> from recursive_dla.output.figures import attention_figure
+        >>> from recursive_dla.figures import attention_figure
         >>> [panel.z.shape for panel in attention_figure(cache, 23, 3).data]
         [(15, 15), (15, 15)]
     """
