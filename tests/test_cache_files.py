@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from models import TWO_MODELS, random_tokens, run_on, tiny
+from models import TWO_MODELS, boot, hugging_face, random_tokens, run_on, tiny
+from oracles import assert_close
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -80,6 +81,23 @@ def test_all_kinds_of_tensors_come_back(tmp_path: Path) -> None:
     assert "nothing" not in loaded
 
 
+def test_tensors_that_share_memory_come_back(tmp_path: Path) -> None:
+    """Parts of one another, and the same numbers in another shape, as some models' hooks see them."""
+    original = cache_of()
+    wide = torch.arange(24.0)
+    activations = {**original.cache_dict, "wide": wide, "square": wide.view(4, 6), "end": wide[7:], "start": wide[:9]}
+    original = ActivationCache(activations, original.model)
+    assert_equal(ActivationCache.load(original.save(tmp_path / "cache"), original.model), original)
+
+
+def test_what_was_read_is_the_file_s_no_longer(saved: Path) -> None:
+    original = cache_of()
+    loaded = ActivationCache.load(saved, original.model)
+    with saved.open("r+b") as file:
+        file.write(bytes(saved.stat().st_size))
+    assert_equal(loaded, original)
+
+
 def test_any_reader_of_safetensors_opens_it(saved: Path) -> None:
     original = cache_of()
     tensors = load_file(saved)
@@ -91,8 +109,8 @@ def test_any_reader_of_safetensors_opens_it(saved: Path) -> None:
     assert {name: first in tensors for name, first in names.items()} == dict.fromkeys(original, True)
 
 
-def test_saving_replaces_the_file_in_one_move(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has the old one open goes on reading it; a failure in between leaves it and nothing else."""
+def test_saving_replaces_the_file_in_one_move(saved: Path) -> None:
+    """Whoever has the old one open goes on reading it."""
     before = saved.read_bytes()
     other = cache_of("llama")
     with saved.open("rb") as old:
@@ -101,23 +119,17 @@ def test_saving_replaces_the_file_in_one_move(saved: Path, monkeypatch: pytest.M
     assert_equal(ActivationCache.load(saved, other.model), other)
     assert saved.stat().st_mode & 0o777 == 0o666 & ~_umask()
 
-    kept = saved.read_bytes()
-    calls = 0
 
-    def full_after_a_while(tensor: torch.Tensor) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls > 5:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return _bytes_of(tensor)
-
-    from recursive_dla.cache import files as cache_files
-
-    _bytes_of = cache_files._bytes_of
-    monkeypatch.setattr(cache_files, "_parts", lambda *_: [b""])
-    monkeypatch.setattr(cache_files, "_bytes_of", full_after_a_while)
-    with pytest.raises(InputError, match=r"cache\.safetensors' cannot be written: No space left on device"):
-        cache_of().save(saved)
+def test_a_write_that_fails_leaves_what_was_there(saved: Path) -> None:
+    """As on a full disk."""
+    resource = pytest.importorskip("resource")
+    kept, limits = saved.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cache\.safetensors' cannot be written: .*File too large"):
+            cache_of().save(saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert saved.read_bytes() == kept
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
@@ -232,8 +244,8 @@ def test_a_header_without_a_part_is_refused(saved: Path, missing: str) -> None:
 
 
 def test_another_version_is_refused(saved: Path) -> None:
-    rewritten(saved, lambda header: header["__metadata__"].update(version="2"))
-    with pytest.raises(CacheError, match="has version '2' of the format, and this program reads '1'"):
+    rewritten(saved, lambda header: header["__metadata__"].update(version="3"))
+    with pytest.raises(CacheError, match="has version '3' of the format, and this program reads '1' and '2'"):
         ActivationCache.load(saved, tiny("gpt2", torch.float32))
 
 
@@ -263,3 +275,56 @@ def test_a_model_is_known_in_any_precision(saved: Path) -> None:
         for name, parameter in wide.named_parameters():
             parameter.copy_(narrow[name])
     assert torch.equal(ActivationCache.load(saved, wide)["z", 1], cache_of()["z", 1])
+
+
+# --- files of 0.1.0 --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return shutil.copy(Path(__file__).parent / "data" / "0.1.0" / "cache.safetensors", tmp_path / "first.safetensors")
+
+
+@pytest.fixture(scope="module")
+def exact() -> Any:
+    """The model of that file. Its weights are the same on every machine, as random ones might not be."""
+    model = hugging_face("gpt2")
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            values = torch.arange(parameter.numel(), dtype=torch.float64) * (2 * number + 7) % 37 - 18
+            parameter.copy_(values.view(parameter.shape) / 64)
+    return boot(model, "gpt2", torch.float32)
+
+
+def test_a_file_of_the_first_release_loads(first: Path, exact: Any) -> None:
+    with safe_open(first, framework="pt") as file:
+        assert file.metadata()["version"] == "1"
+    loaded = ActivationCache.load(first, exact)
+    ran = run_on(exact, random_tokens(1, 3)).cache
+    assert set(loaded) == {name for name, tensor in ran.items() if tensor is not None}
+    for name, tensor in loaded.items():
+        assert_close(tensor.flatten().tolist(), ran[name].flatten().tolist(), relative=1e-5)
+    again = loaded.save(first.with_name("again.safetensors"))
+    assert_equal(ActivationCache.load(again, exact), loaded)
+
+
+def test_the_first_release_s_checksum_is_verified(first: Path, exact: Any) -> None:
+    content = bytearray(first.read_bytes())
+    content[-5] ^= 1
+    first.write_bytes(content)
+    with pytest.raises(CacheError, match="is damaged: its data does not have the checksum"):
+        ActivationCache.load(first, exact)
+
+
+@pytest.mark.parametrize("change", [_swap, _rename, _unbatch])
+def test_the_first_release_s_checksum_is_of_the_header_too(
+    first: Path, exact: Any, change: Callable[[dict[str, Any]], None]
+) -> None:
+    rewritten(first, change)
+    with pytest.raises(CacheError, match="is damaged: its data does not have the checksum"):
+        ActivationCache.load(first, exact)
+
+
+def test_the_first_release_s_file_is_of_its_model_only(first: Path) -> None:
+    with pytest.raises(CacheError, match="the model's weights it was saved with must be those of the model given"):
+        ActivationCache.load(first, tiny("gpt2", torch.float32))

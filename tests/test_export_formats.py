@@ -182,14 +182,34 @@ def test_the_order_of_edges_survives_programs_that_go_from_node_to_node(tmp_path
         assert_same(AttributionGraph.load(mixed.save(tmp_path / f"graph{ending}")), mixed)
 
 
-def test_entities_are_refused(tmp_path: Path) -> None:
+BOMB = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(12))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    "declared",
+    [
+        f'graphml [<!ENTITY e0 "ha">{BOMB}]',
+        'graphml [<!ENTITY e12 "one">]',
+        'graphml [<!ENTITY e12 SYSTEM "file:///etc/passwd">]',
+        'graphml [<!ENTITY % e12 SYSTEM "file:///etc/passwd"> %e12;]',
+        'graphml SYSTEM "http://localhost/graphml.dtd"',
+        "graphml",
+    ],
+    ids=["bomb", "entity", "external", "parameter", "elsewhere", "empty"],
+)
+def test_document_types_are_refused(tmp_path: Path, declared: str, encoding: str) -> None:
+    """Whether they are used or not."""
     path = graph().save(tmp_path / "graph.graphml")
-    lines = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(12))
-    bomb = f'<!DOCTYPE graphml [<!ENTITY e0 "ha">{lines}]>'
-    text = path.read_text().replace("<graphml", f"{bomb}<graphml", 1).replace(">head<", ">&e12;<", 1)
-    path.write_text(text)
-    with pytest.raises(InputError, match="has a document type, which could define entities"):
-        AttributionGraph.load(path)
+    whole = path.read_text().replace("encoding='utf-8'", f"encoding='{encoding}'")
+    path.write_text(whole, encoding=encoding)
+    assert_same(AttributionGraph.load(path), graph())
+    for use in (">&e12;<", ">head<"):
+        path.write_text(
+            whole.replace("<graphml", f"<!DOCTYPE {declared}><graphml", 1).replace(">head<", use, 1), encoding=encoding
+        )
+        with pytest.raises(InputError, match="has a document type, which could define entities"):
+            AttributionGraph.load(path)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

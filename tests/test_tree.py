@@ -8,9 +8,11 @@ import re
 import signal
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import networkx as nx
 import numpy as np
 import pytest
@@ -37,6 +39,8 @@ from recursive_dla.attribution.targets import direction_target, log_prob_target
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import CacheError, InputError
 from recursive_dla.figures import tree_figure, tree_frame
+from recursive_dla.output.files.schema import schema
+from recursive_dla.output.files.trees import tree_document
 from recursive_dla.trees import search
 
 ANSWER, WRONG = 5, 17
@@ -487,39 +491,88 @@ def test_saved_and_loaded_it_is_the_same_tree(name: str, unit: str, tmp_path: Pa
             grow()
 
 
-def test_a_file_that_holds_no_tree_is_refused(tmp_path: Path) -> None:
+# What the schema says, in its own words, and what it cannot say.
+BREAKS_SCHEMA = [
+    (lambda d: d.pop("nodes"), r"must contain .*'nodes'"),
+    (lambda d: d.update(version=0), "version must be same as const"),
+    (lambda d: d.update(nodes=[]), "nodes must contain at least 1 items"),
+    (lambda d: d["nodes"][1].update(weight="1"), r"nodes\[1\].weight must be number"),
+    (lambda d: d["nodes"][1].update(largest=None), "largest must be number"),
+    (lambda d: d["nodes"][1].update(expanded=1), "expanded must be boolean"),
+    (lambda d: d["nodes"][1].update(depth=True), "depth must be integer"),
+    (lambda d: d["nodes"][1].update(sources=0.5), "sources must be integer"),
+    (lambda d: d["nodes"][1].update(layer=2**31), "layer must be smaller"),
+    (lambda d: d["nodes"][1].update(pos=-1), "pos must be bigger"),
+    (lambda d: d["nodes"][1].update(id="two\nlines"), "id must match pattern"),
+    (lambda d: d["nodes"][1].update(surprise=1), r"must not contain .*'surprise'"),
+    (lambda d: d["nodes"][1].pop("head"), r"must contain .*'head'"),
+    (lambda d: d["metadata"]["target"].pop("label"), r"metadata.target must contain .*'label'"),
+    (lambda d: d["metadata"]["tokens"][0].update(text=7), r"tokens\[0\].text must be string"),
+    (lambda d: d["metadata"].update(top_k="5"), "top_k must be integer or null"),
+    (lambda d: d["metadata"].update(value=None), "value must be number"),
+    (lambda d: d["metadata"].update(surprise=1), r"must not contain .*'surprise'"),
+    (lambda d: d["metadata"].pop("unit"), r"must contain .*'unit'"),
+]
+BREAKS_MORE = [
+    (lambda d: d.update(format="other"), "expected recursive_dla.attribution_tree version 1, and this is 'other'"),
+    (lambda d: d.update(version=2), "it is of version 2, which a later recursive_dla wrote"),
+    (lambda d: d["nodes"][1].update(parent=5), "`parent` is not a node before it"),
+    (lambda d: d["nodes"][1].update(parent=None), "`parent` is not a node before it"),
+    (lambda d: d["nodes"][0].update(parent=0), "`parent` is not a node before it"),
+    (lambda d: d["nodes"][1].update(pos=99), "not the position of a token"),
+    (lambda d: d["nodes"][1].update(weight=10**400), "too large"),
+    (lambda d: d["nodes"][1].update(weight=float("nan")), "NaN is not a finite number"),
+    (lambda d: d["metadata"]["target"].update(pos=99), "the target's `pos` 99 is not the position"),
+    (lambda d: d["metadata"]["tokens"][0].update(pos=1), "`pos` must count from 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BREAKS_SCHEMA + BREAKS_MORE)
+def test_a_file_that_holds_no_tree_is_refused(
+    types_unchecked: None, tmp_path: Path, change: Callable[[Any], Any], message: str
+) -> None:
     path = tree("gpt2", depth=1).save(tmp_path / "tree.json")
-    good = json.loads(path.read_text())
-
-    def broken(change: Any) -> str:
-        document = json.loads(json.dumps(good))
-        change(document)
-        path.write_text(json.dumps(document))
-        with pytest.raises(InputError, match="does not hold an attribution tree") as caught:
-            AttributionTree.load(path)
-        return str(caught.value)
-
-    assert "expected recursive_dla.attribution_tree version 1" in broken(lambda d: d.update(version=2))
-    assert "'nodes' is missing" in broken(lambda d: d.pop("nodes"))
-    assert "there are no nodes" in broken(lambda d: d.update(nodes=[]))
-    assert "`parent` is not a node before it" in broken(lambda d: d["nodes"][1].update(parent=5))
-    assert "`parent` is not a node before it" in broken(lambda d: d["nodes"][0].update(parent=0))
-    assert "not the position of a token" in broken(lambda d: d["nodes"][1].update(pos=99))
-    assert "expected a finite number, got '1'" in broken(lambda d: d["nodes"][1].update(weight="1"))
-    assert "expected bool, got 1" in broken(lambda d: d["nodes"][1].update(expanded=1))
-    assert "target must contain" in broken(lambda d: d["metadata"]["target"].pop("label"))
-    assert "token.text must be string" in broken(lambda d: d["metadata"]["tokens"][0].update(text=7))
-    assert "the target's `pos` 99 is not the position" in broken(lambda d: d["metadata"]["target"].update(pos=99))
-    assert "unknown field 'surprise'" in broken(lambda d: d["metadata"].update(surprise=1))
-    path.write_text("[")
-    with pytest.raises(InputError, match="does not hold an attribution tree"):
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=f"does not hold an attribution tree: .*{message}"):
         AttributionTree.load(path)
+
+
+@pytest.mark.parametrize("change", [change for change, _ in BREAKS_SCHEMA])
+def test_the_shipped_schema_refuses_the_same(change: Callable[[Any], Any]) -> None:
+    document = json.loads(json.dumps(tree_document(tree("gpt2", depth=1))))
+    validator = jsonschema.Draft7Validator({**schema()["definitions"]["tree"], "definitions": schema()["definitions"]})
+    assert validator.is_valid(document)
+    change(document)
+    assert not validator.is_valid(document)
+
+
+def test_other_files_and_places_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tree.json"
+    for text in ("[", "[]", "null", "{}", '{"format": "recursive_dla.attribution_graph"}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match="does not hold an attribution tree"):
+            AttributionTree.load(path)
     with pytest.raises(InputError, match="cannot be read"):
         AttributionTree.load(tmp_path / "nothing.json")
     with pytest.raises(InputError, match=r"Trees are saved as \.json"):
         tree("gpt2", depth=1).save(tmp_path / "tree.html")
     with pytest.raises(InputError, match=r"The folder .*none' does not exist"):
         tree("gpt2", depth=1).save(tmp_path / "none" / "tree.json")
+
+
+def test_whole_numbers_of_a_tree_may_have_a_fraction_of_zero(tmp_path: Path) -> None:
+    """As JSON has them, and as the schema allows."""
+    found = tree("gpt2", depth=1, top_k=3)
+    document = json.loads(found.save(tmp_path / "tree.json").read_text())
+    document["nodes"][1].update(parent=0.0, depth=1.0)
+    document["metadata"].update(top_k=3.0)
+    (tmp_path / "tree.json").write_text(json.dumps(document))
+    loaded = AttributionTree.load(tmp_path / "tree.json")
+    assert loaded.nodes.equals(found.nodes)
+    assert loaded.nodes.dtypes.equals(found.nodes.dtypes)
+    assert type(loaded.metadata.top_k) is int
 
 
 def test_networkx_holds_the_same_tree() -> None:

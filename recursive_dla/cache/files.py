@@ -1,18 +1,21 @@
 """Caches to files and back: one safetensors file, which any safetensors reader can open.
 
-Every tensor is stored once, whatever number of names it has. The header's metadata says which other names it goes by,
-whose activations they are, and the SHA-256 of all of that and the data. Nothing is copied on the way: tensors are
-written from where they are and read to where they stay, one at a time.
+Every tensor is stored once, whatever number of names it has. The file's metadata says which other names it goes by,
+whose activations they are, and the SHA-256 of all of that and the data.
+
+Tensors are written from where they are, but for those that share memory, do not lie in one piece or are on another
+device: these are copied first, all at once. They are read one at a time, to where they stay. Thus a cache on the CPU is
+held once on either way, while one on a GPU takes its size in main memory when it is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,28 +26,33 @@ from recursive_dla.model.weights import Layer, ModelWeights
 from recursive_dla.safe_files import replacing
 
 FORMAT = "recursive_dla.activation_cache"
-VERSION = "1"
+VERSION = "2"
+# Of 0.1.0. Its checksum depends on where in the file each tensor lies.
+_FIRST_VERSION = "1"
 
 _DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 # How many numbers of each weight tensor tell two models apart.
 _SAMPLES = 64
 
 
 def save(cache: Activations, path: Path) -> Path:
-    """Write ``cache`` to ``path``; the public face of this is :meth:`recursive_dla.ActivationCache.save`."""
-    stored, names = _each_once(cache.cache_dict)
+    """Write ``cache`` to ``path``, whole or not at all."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    found, names = _each_once(cache.cache_dict)
+    kinds = {name: [_dtype_named(name, tensor), list(tensor.shape)] for name, tensor in found.items()}
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -52,112 +60,116 @@ def save(cache: Activations, path: Path) -> Path:
         "has_batch_dim": json.dumps(cache.has_batch_dim),
         "names": json.dumps(names),
     }
-    table = _table(stored)
-    digest = _digest(table, metadata)
-    with replacing(path, "w+b") as file:
-        # The digest of the data stands before the data, so its place is kept until it is known.
-        file.write(_header(table, {**metadata, "sha256": "0" * digest.digest_size * 2}))
-        for tensor in stored.values():
-            data = _bytes_of(tensor.detach().cpu().contiguous())
-            digest.update(data)
-            file.write(data)
-        file.seek(0)
-        file.write(_header(table, {**metadata, "sha256": digest.hexdigest()}))
+    with replacing(path, "wb") as file:
+        stored = _apart(found)
+        checksum = _checksum(kinds, metadata, (stored[name] for name in sorted(stored)))
+        try:
+            save_file(stored, file.name, {**metadata, "sha256": checksum})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
     return path
 
 
 def load(path: Path, weights: ModelWeights) -> tuple[dict[str, Tensor], bool]:
     """The activations that :func:`save` wrote, on the model's device, and whether they have a batch dimension."""
+    from safetensors import SafetensorError, safe_open
+
+    stored = {}
     try:
-        table, metadata = _read_header(path)
-        _check_identity(path, metadata, weights)
-        names, has_batch_dim = json.loads(metadata["names"]), json.loads(metadata["has_batch_dim"])
-        expected = metadata.pop("sha256")
-        digest = _digest(table, metadata)
-        with path.open("rb") as file:
-            file.seek(8 + int.from_bytes(file.read(8), "little"))
-            stored = {name: _read_tensor(file, entry, digest, weights.device) for name, entry in table.items()}
+        # Opening checks the header against itself and against the length of the file. The file is read, not mapped:
+        # what becomes of it later is nothing to the activations.
+        with safe_open(path, framework="pt", backend="pread") as file:
+            metadata = file.metadata() or {}
+            _check_format(path, metadata)
+            _check_identity(path, metadata, weights)
+            names, has_batch_dim = json.loads(metadata["names"]), json.loads(metadata["has_batch_dim"])
+            expected = metadata.pop("sha256")
+            kinds, order = _contents(path, file, metadata["version"])
+
+            def tensors() -> Iterator[Tensor]:
+                for name in order:
+                    tensor = file.get_tensor(name)
+                    stored[name] = tensor.to(weights.device)
+                    yield tensor
+
+            checksum = _checksum(kinds, metadata, tensors())
         activations = {name: stored[first] for name, first in names.items()}
+    except SafetensorError as error:
+        raise CacheError(
+            f"{str(path)!r} is not a cache that ActivationCache.save wrote, or only a part of one: {error}."
+        ) from error
     except OSError as error:
         raise CacheError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, CacheError):
             raise
         raise CacheError(f"{str(path)!r} is damaged: {error}. Save the cache again.") from error
-    if digest.hexdigest() != expected:
+    if checksum != expected:
         raise CacheError(f"{str(path)!r} is damaged: its data does not have the checksum it was saved with.")
     return activations, has_batch_dim
 
 
 def _each_once(activations: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every tensor under its first name, those of the widest numbers first, and for every name the one it is under."""
+    """Every tensor under its first name, and for every name the one it is under."""
     firsts: dict[Any, str] = {}
     names = {name: firsts.setdefault(same_tensor(tensor), name) for name, tensor in activations.items()}
-    # In this order every tensor of the file is aligned to its numbers.
-    order = sorted(firsts.values(), key=lambda name: -activations[name].element_size())
-    return {name: activations[name] for name in order}, names
+    return {name: activations[name] for name in firsts.values()}, names
 
 
-def _table(stored: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
-    """The safetensors header's entry for each tensor."""
-    table, end = {}, 0
-    for name, tensor in stored.items():
-        if tensor.dtype not in _NAMES:
-            raise InputError(f"Activations of {tensor.dtype} cannot be saved, and {name} is of it.")
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        table[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    return table
+def _dtype_named(name: str, tensor: Tensor) -> str:
+    """What safetensors calls the type of a tensor's numbers."""
+    if tensor.dtype not in _DTYPES:
+        raise InputError(f"Activations of {tensor.dtype} cannot be saved, and {name} is of it.")
+    return _DTYPES[tensor.dtype]
 
 
-def _header(table: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
-    text = json.dumps({"__metadata__": metadata, **table}, ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor in one piece of main memory, in which no other has a part: so the writer wants them."""
+    apart: dict[str, Tensor] = {}
+    taken = set()
+    for name, tensor in tensors.items():
+        here = tensor.detach().cpu().contiguous()
+        memory = here.untyped_storage().data_ptr()
+        apart[name] = here.clone() if memory in taken else here
+        taken.add(memory)
+    return apart
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+def _contents(path: Path, file: Any, version: str) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """What the checksum says of the tensors of an open file, and the order in which it takes their data."""
+    if version != _FIRST_VERSION:
+        parts = {name: file.get_slice(name) for name in sorted(file.keys())}
+        return {name: [part.get_dtype(), part.get_shape()] for name, part in parts.items()}, list(parts)
+    with path.open("rb") as raw:
+        table = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
+    del table["__metadata__"]
+    return table, file.offset_keys()
 
-    try:
-        # Opening checks the header against itself and against the length of the file.
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise CacheError(
-            f"{str(path)!r} is not a cache that ActivationCache.save wrote, or only a part of one: {error}."
-        ) from error
+
+def _checksum(kinds: Mapping[str, Any], metadata: Mapping[str, str], tensors: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps([kinds, metadata], sort_keys=True).encode())
+    for tensor in tensors:
+        digest.update(_bytes_of(tensor))
+    return digest.hexdigest()
+
+
+def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise CacheError(
             f"{str(path)!r} is a safetensors file, but not a cache that ActivationCache.save wrote:"
             f" its format is {metadata.get('format')!r}, not {FORMAT!r}."
         )
-    if metadata.get("version") != VERSION:
+    if metadata.get("version") not in (_FIRST_VERSION, VERSION):
         raise CacheError(
-            f"{str(path)!r} has version {metadata.get('version')!r} of the format, and this program reads {VERSION!r}."
-            " Read it with the version of recursive_dla that wrote it, or save it again."
+            f"{str(path)!r} has version {metadata.get('version')!r} of the format, and this program reads"
+            f" {_FIRST_VERSION!r} and {VERSION!r}. Read it with the version of recursive_dla that wrote it, or save it"
+            " again."
         )
-    with path.open("rb") as raw:
-        table = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
-    del table["__metadata__"]
-    return dict(sorted(table.items(), key=lambda entry: entry[1]["data_offsets"])), metadata
-
-
-def _read_tensor(file: IO[bytes], entry: Mapping[str, Any], digest: Any, device: torch.device) -> Tensor:
-    tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
-    data = _bytes_of(tensor)
-    if file.readinto(data) != len(data):  # type: ignore[attr-defined]
-        raise ValueError("it ends too early")
-    digest.update(data)
-    return tensor.to(device)
 
 
 def _bytes_of(tensor: Tensor) -> Any:
     """The memory of a contiguous tensor, not a copy of it."""
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
-
-
-def _digest(table: Mapping[str, Any], metadata: Mapping[str, str]) -> Any:
-    return hashlib.sha256(json.dumps([table, metadata], sort_keys=True).encode())
 
 
 def _identity(weights: ModelWeights) -> dict[str, str]:

@@ -9,10 +9,9 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-__all__ = ["render_page"]
+from recursive_dla.output.files.schema import FORMAT, VERSION
 
-FORMAT = "recursive_dla.attribution_graph"
-VERSION = 1
+__all__ = ["render_page"]
 
 # The scripts share one scope; each uses at load time only what precedes it.
 _SCRIPTS = (

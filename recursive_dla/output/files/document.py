@@ -196,7 +196,7 @@ def _metadata(document: Mapping[str, Any]) -> GraphMetadata:
     """What the schema has found to be well-formed; what it cannot say is checked here."""
     fields = {name: value for name, value in document.items() if name != "prompt"}
     tokens, target = tokens_and_target(fields.pop("tokens"), fields.pop("target"))
-    fields = _whole(fields, "n_layers", "n_heads")
+    fields = with_integers(fields, "n_layers", "n_heads")
     for name in ("value", "completeness_error"):
         fields[name] = _numbers(name, [fields[name]], np.dtype(np.float64)).item()
     _check_depth(fields["pruning"], _DEEPEST_PRUNING)
@@ -214,23 +214,23 @@ def tokens_and_target(
     Raises:
         ValueError: Positions that do not fit.
     """
-    found = tuple(Token(**_whole(token, "pos", "token_id")) for token in tokens)
+    found = tuple(Token(**with_integers(token, "pos", "token_id")) for token in tokens)
     if [token.pos for token in found] != list(range(len(found))):
         raise ValueError("the tokens' `pos` must count from 0")
-    explained = GraphTarget(**_whole(target, "pos", "answer_id", "wrong_answer_id"))
+    explained = GraphTarget(**with_integers(target, "pos", "answer_id", "wrong_answer_id"))
     if explained.pos >= len(found):
         raise ValueError(f"the target's `pos` {explained.pos} is not the position of a token")
     return found, explained
 
 
 def _member(document: Mapping[str, Any]) -> Member:
-    fields = _whole(document, "layer", "head", "pos")
+    fields = with_integers(document, "layer", "head", "pos")
     fields["head"] = -1 if fields["head"] is None else fields["head"]
     fields["attribution"] = _numbers("attribution", [fields["attribution"]], np.dtype(np.float64)).item()
     return Member(**fields)
 
 
-def _whole(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+def with_integers(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """``fields`` with those named as int; JSON knows numbers only, and 3.0 is as good as 3."""
     return {name: int(value) if name in names and value is not None else value for name, value in fields.items()}
 

@@ -80,7 +80,7 @@ def read_graphml(path: Path) -> GraphData:
     import networkx as nx
 
     data = read_bytes(path)
-    _refuse_entities(data)
+    _refuse_document_types(data)
     digraph = nx.read_graphml(io.BytesIO(data))
     if digraph.is_multigraph() or not digraph.is_directed():
         raise ValueError("its edges are not directed, or two have the same source and target")
@@ -88,16 +88,18 @@ def read_graphml(path: Path) -> GraphData:
     return graph_from_columns(head, *_columns(list(digraph.nodes(data=True)), list(digraph.edges(data=True))))
 
 
-def _refuse_entities(data: bytes) -> None:
-    """A document type can define text that unpacks without end; no file of this package has one."""
-    from xml.parsers import expat
+def _refuse_document_types(data: bytes) -> None:
+    """A document type can define text that unpacks without end, or is elsewhere; no file of this package has one."""
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import DefusedXMLParser
 
-    def refuse(*declared: object) -> None:
-        raise ValueError("it has a document type, which could define entities")
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    parser.Parse(data, True)
+    # Nothing is built from it: networkx parses what has passed.
+    parser = DefusedXMLParser(target=object(), forbid_dtd=True)
+    try:
+        parser.feed(data)
+        parser.close()
+    except DefusedXmlException:
+        raise ValueError("it has a document type, which could define entities") from None
 
 
 # --- GEXF ------------------------------------------------------------------------------------------------------------

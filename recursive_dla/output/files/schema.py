@@ -1,4 +1,4 @@
-"""The JSON Schema of the package's own format, and whether a document keeps to it."""
+"""The JSON Schema of the package's own formats, and whether a document keeps to it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 FORMAT = "recursive_dla.attribution_graph"
 VERSION = 1
+TREE_FORMAT = "recursive_dla.attribution_tree"
+TREE_VERSION = 1
 
 
 @cache
 def schema() -> dict[str, Any]:
-    """The schema, as it is shipped in ``schema.json``.
+    """The schema of graphs, as it is shipped in ``schema.json``; that of trees is its definition ``tree``.
 
     Example:
         >>> from recursive_dla.output.files.schema import schema
@@ -25,13 +27,13 @@ def schema() -> dict[str, Any]:
 
 
 def validate(document: Any) -> None:
-    """Whether ``document`` keeps to the schema.
+    """Whether ``document`` keeps to the schema of graphs.
 
     Raises:
         ValueError: It does not; says where and how.
     """
-    _check_version(document)
-    _check(_whole(), document)
+    _check_version(document, FORMAT, VERSION)
+    _check(_graph(), document)
 
 
 def validate_head(head: Any) -> None:
@@ -40,65 +42,61 @@ def validate_head(head: Any) -> None:
     Raises:
         ValueError: It breaks the schema.
     """
-    _check_version(head)
-    _check(_whole(), {**head, "nodes": [], "edges": []})
+    _check_version(head, FORMAT, VERSION)
+    _check(_graph(), {**head, "nodes": [], "edges": []})
 
 
-def validate_part(name: str, value: Any) -> None:
-    """Whether a part of a document keeps to what the schema says of its kind.
-
-    Args:
-        name: The kind, among the schema's definitions.
-        value: The part.
+def validate_tree(document: Any) -> None:
+    """Whether ``document`` keeps to the schema of trees.
 
     Raises:
         ValueError: It does not; says where and how.
 
     Example:
-        >>> from recursive_dla.output.files.schema import validate_part
-        >>> validate_part("token", {"pos": 0, "token_id": 7})
+        >>> from recursive_dla.output.files.schema import validate_tree
+        >>> validate_tree({"format": "recursive_dla.attribution_tree", "version": 1, "metadata": [], "nodes": []})
         Traceback (most recent call last):
-        ValueError: token must contain ['text'] properties
+        ValueError: metadata must be object
     """
-    _check(_part(name), value, name)
+    _check_version(document, TREE_FORMAT, TREE_VERSION)
+    _check(_tree(), document)
 
 
-def _check_version(document: Any) -> None:
+def _check_version(document: Any, expected: str, version: int) -> None:
     """Before anything else, so that a file of a later version is not called broken."""
     if not isinstance(document, dict):
         raise ValueError(f"expected an object, got {type(document).__name__}")
-    found, version = document.get("format"), document.get("version")
-    if found != FORMAT:
+    found, its_version = document.get("format"), document.get("version")
+    if found != expected:
         what = "has no `format`" if found is None else f"is {str(found)[:80]!r}"
-        raise ValueError(f"expected {FORMAT} version {VERSION}, and this {what}")
-    if type(version) is int and version > VERSION:
+        raise ValueError(f"expected {expected} version {version}, and this {what}")
+    if type(its_version) is int and its_version > version:
         raise ValueError(
-            f"it is of version {version}, which a later recursive_dla wrote; this one reads up to version {VERSION}."
-            " Upgrade it"
+            f"it is of version {its_version}, which a later recursive_dla wrote; this one reads up to version"
+            f" {version}. Upgrade it"
         )
 
 
-def _check(validator: Callable[..., Any], document: Any, name: str | None = None) -> None:
+def _check(validator: Callable[..., Any], document: Any) -> None:
     from fastjsonschema import JsonSchemaValueException
 
     try:
         validator(document)
     except JsonSchemaValueException as error:
-        message = error.message if name is None else name + error.message.removeprefix("data")
-        raise ValueError(message.removeprefix("data.")[:300]) from None
+        raise ValueError(error.message.removeprefix("data.")[:300]) from None
 
 
 @cache
-def _whole() -> Callable[[Any], Any]:
+def _graph() -> Callable[[Any], Any]:
     import fastjsonschema
 
     return fastjsonschema.compile(schema(), use_default=False, use_formats=False)
 
 
 @cache
-def _part(name: str) -> Callable[[Any], Any]:
+def _tree() -> Callable[[Any], Any]:
     import fastjsonschema
 
     whole = schema()
-    part = {"$schema": whole["$schema"], "$ref": f"#/definitions/{name}", "definitions": whole["definitions"]}
-    return fastjsonschema.compile(part, use_default=False, use_formats=False)
+    tree = {"$schema": whole["$schema"], "$ref": "#/definitions/tree", "definitions": whole["definitions"]}
+    return fastjsonschema.compile(tree, use_default=False, use_formats=False)
