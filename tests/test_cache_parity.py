@@ -532,6 +532,7 @@ def test_smollm2(smollm2: tuple[ActivationCache, Any]) -> None:
         if isinstance(mine, tuple):
             assert mine[1] == yours[1]
             mine, yours = mine[0], yours[0]
+        assert mine.shape == yours.shape
         if yours.numel():
             assert_close(mine, yours, 1e-5)
     for stack in (theirs.decompose_resid(), theirs.stack_head_results()):

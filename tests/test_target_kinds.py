@@ -62,7 +62,7 @@ def test_a_direction_reads_the_stream_that_enters_its_layer(layer: int | None) -
     leaves = graph.nodes[graph.nodes["kind"].isin(["embed", "pos_embed", "bias"])]
     assert leaves["attribution"].sum() == pytest.approx(graph.metadata.value, rel=1e-10)
     written_by = graph.nodes["layer"][graph.nodes["kind"].isin(["head", "mlp"])]
-    assert written_by.max() < (cache.weights.n_layers if layer is None else layer) or written_by.empty
+    assert set(written_by) == set(range(cache.weights.n_layers if layer is None else layer))
 
 
 def test_directions_that_do_not_fit_are_refused() -> None:
