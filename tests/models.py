@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, pre_tokenizers
@@ -193,6 +194,17 @@ class Run(NamedTuple):
 def available(*names: str) -> tuple[str, ...]:
     """Those of the models that this TransformerLens runs as they should be."""
     return tuple(name for name in names if not (LENS_3 and name in NEEDS_LENS_4))
+
+
+# One with each kind of block: a plain MLP behind LayerNorm; a gated one behind RMSNorm, with grouped queries and biases
+# everywhere; a parallel block; norms behind the sublayers, windows and soft caps; experts; no MLPs.
+FEW = available("gpt2", "llama-biased", "gpt-j", "gemma2", "mixtral", "native-attention-only")
+
+
+def matrix(cases: Iterable[Any]) -> list[Any]:
+    """Cases of a test, each a model or a tuple that starts with one; `make test` runs those of the few alone."""
+    every = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case, marks=() if case[0] in FEW else pytest.mark.thorough) for case in every]
 
 
 def random_tokens(prompts: int = 1, positions: int = POSITIONS, seed: int = 3) -> Tensor:

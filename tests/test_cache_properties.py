@@ -10,7 +10,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models import ATTENTION_ONLY, EVERY_MODEL, POSITIONS, VOCAB, WITH_EXPERTS, precision, random_tokens, run_on, tiny
+from models import (
+    ATTENTION_ONLY,
+    EVERY_MODEL,
+    POSITIONS,
+    VOCAB,
+    WITH_EXPERTS,
+    matrix,
+    precision,
+    random_tokens,
+    run_on,
+    tiny,
+)
 from oracles import assert_close
 from torch import Tensor
 
@@ -87,7 +98,7 @@ def direction(ours: ActivationCache, count: int | None, seed: int) -> Tensor:
 
 
 A_FEW = settings(EXAMPLES, max_examples=6)
-every_model = pytest.mark.parametrize("name", EVERY_MODEL)
+every_model = pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 
 
 def all_points(name: str) -> Iterator[dict[str, Any]]:

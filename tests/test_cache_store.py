@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models import ATTENTION_ONLY, EVERY_MODEL, LENS_3, TWO_MODELS, WITH_EXPERTS, precision, random_tokens, run_on, tiny
+from models import (
+    ATTENTION_ONLY,
+    EVERY_MODEL,
+    LENS_3,
+    TWO_MODELS,
+    WITH_EXPERTS,
+    matrix,
+    precision,
+    random_tokens,
+    run_on,
+    tiny,
+)
 from oracles import assert_close
 
 from recursive_dla import ActivationCache, CacheError, InputError, break_down, run_with_lean_cache
@@ -327,7 +338,7 @@ def test_a_partial_cache_does_what_it_can() -> None:
 # --- caching less ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_a_lean_cache_is_enough_for_everything(name: str) -> None:
     model, tokens = tiny(name), random_tokens(PROMPTS)
     full = ActivationCache(run_on(model, tokens).cache.cache_dict, model)

@@ -10,12 +10,14 @@ import torch
 from models import (
     ATTENTION_ONLY,
     EVERY_MODEL,
+    FEW,
     LENS_3,
     PROMPTS,
     TWO_MODELS,
     WITH_EXPERTS,
     boot,
     hugging_face,
+    matrix,
     random_tokens,
     run,
     run_on,
@@ -83,7 +85,7 @@ def tampered(name: str, activation: str, change: Any) -> ActivationCache:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_good_caches_pass(name: str, dtype: torch.dtype) -> None:
     for prompts in (1, PROMPTS):
         model, _, _, cache = run(name, dtype, prompts=prompts)
@@ -108,7 +110,7 @@ def test_a_cache_without_batch_passes(name: str) -> None:
     assert not check(as_cache(cache, tiny(name))).failed
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_one_wrong_number_anywhere_is_named(name: str) -> None:
     def change(number: Tensor) -> Tensor:
         # The number of an expert, or any other.
@@ -209,7 +211,7 @@ def assert_named_when_missing(name: str, activation: str) -> None:
         check(as_cache(kept, model))
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", FEW)
 def test_a_missing_activation_is_named_with_how_to_cache_it(name: str) -> None:
     for activation in needed(name):
         if not activation.endswith("resid_post"):

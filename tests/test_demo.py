@@ -323,6 +323,7 @@ def wait_until(condition: Callable[[], bool], child: subprocess.Popen[str], erro
         time.sleep(0.02)
 
 
+@pytest.mark.thorough
 def test_a_second_process_waits_for_the_first_and_uses_its_model(
     cache: Path, tmp_path: Path, start_child: Start
 ) -> None:
@@ -339,6 +340,7 @@ def test_a_second_process_waits_for_the_first_and_uses_its_model(
     assert left_in(cache) == [demo.MODEL_NAME]
 
 
+@pytest.mark.thorough
 @posix_only
 def test_a_killed_process_leaves_nothing_that_the_next_trips_over(
     cache: Path, tmp_path: Path, start_child: Start
@@ -376,6 +378,7 @@ print("answer:", bridge.tokenizer.decode(logits[0, -1].argmax()))
 
 
 @pytest.mark.demo
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["offline", "watched"])
 def test_the_real_model_boots_from_its_folder_without_network(mode: str) -> None:
     folder = demo.demo_model_folder()

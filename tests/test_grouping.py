@@ -164,7 +164,7 @@ def test_groups_that_cannot_be_are_refused(types_unchecked: None, by: Any, messa
 
 
 def test_a_longer_circle_is_named() -> None:
-    with pytest.raises(InputError, match="in a circle: 'one' → 'L0MLP@2' → 'L1H0@4' → 'one'. Take what lies between"):
+    with pytest.raises(InputError, match=r"in a circle: 'one' → 'L0MLP@2' → 'L1H0@4' → 'one'\. Take what lies"):
         by_hand({ends: weight for ends, weight in EDGES.items() if ends != ("L0H0@2", "L1H0@4")}).group(
             {"one": ["L0H0@2", "L2H0@4"]}
         )

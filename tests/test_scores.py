@@ -11,6 +11,7 @@ from models import (
     EVERY_MODEL,
     POSITIONS,
     TWO_MODELS,
+    matrix,
     random_tokens,
     run,
     run_on,
@@ -117,7 +118,7 @@ def slope(name: str, head: int) -> float:
     return [2**-4, 2**-8, 2**-2][head] if name == "bloom" else 0.0
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_scores_against_loops(name: str) -> None:
     model, _, _, cache = run(name, prompts=PROMPTS)
     prompt, layer = 2, 1
@@ -144,7 +145,7 @@ def test_scores_against_loops(name: str) -> None:
 # --- against the model -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_pairs_sum_to_the_models_own_scores(name: str) -> None:
     cache = run(name, prompts=PROMPTS).cache
     for layer in range(2):

@@ -27,6 +27,7 @@ from models import (
     WITH_EXPERTS,
     WITH_MLP,
     available,
+    matrix,
     precision,
     run,
     tiny,
@@ -104,12 +105,12 @@ SOME = ("gpt2", "llama-biased", "gpt-neox", "native-attention-only", *available(
 
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [
+    matrix(
         (name, unit)
         for name in EVERY_MODEL
         for unit in ("heads", "layers", "neurons")
         if unit == "heads" or name in SOME
-    ],
+    ),
 )
 def test_every_weight_is_the_product_of_the_maps_along_its_path(name: str, unit: str) -> None:
     found = tree(name, unit=unit, depth=4, top_k=4, min_share=0.0, max_nodes=83)
@@ -166,7 +167,7 @@ def test_all_paths_through_an_edge_sum_to_the_edge_of_the_graph(name: str) -> No
 
 
 @pytest.mark.parametrize("unit", ["heads", "neurons"])
-@pytest.mark.parametrize("name", [*MODELS, *available("gpt-neox", "gemma2", "mixtral")])
+@pytest.mark.parametrize("name", matrix([*MODELS, *available("gpt-neox", "gemma2", "mixtral")]))
 def test_starting_at_a_component_explains_its_gradient_times_its_output(name: str, unit: str) -> None:
     """Of the model with patterns, norm scales and neuron slopes frozen, by autograd."""
     frozen = Frozen(tiny(name), run(name).cache)
