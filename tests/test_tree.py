@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from models import (
-    ATTENTION_ONLY,
     EVERY_MODEL,
     GATED,
     MODELS,
@@ -601,14 +600,31 @@ def test_nodes_that_cannot_be_expanded_or_found() -> None:
         found.grow(None)
 
 
+def strongest_together(found: AttributionTree, most: int) -> set[int]:
+    """The root, and one after the other the strongest node whose parent is there."""
+    weight, parent = found.nodes["weight"].abs().tolist(), found.nodes["parent"].tolist()
+    taken = {0}
+    while len(taken) < most:
+        near = [row for row in range(1, len(weight)) if parent[row] in taken and row not in taken]
+        if not near:
+            break
+        taken.add(max(near, key=lambda row: weight[row]))
+    return taken
+
+
 def test_printed_it_shows_the_strongest_nodes_and_sums_the_others() -> None:
     from recursive_dla.output.tree_text import outline, tree_text
 
     found = tree("gpt2", depth=3, top_k=4)
     for most in (1, 10, 10_000):
         lines = outline(found, most)
-        shown = [line for line in lines if line.row is not None]
-        assert len(shown) <= most or most < 10_000
+        shown = {line.row for line in lines if line.row is not None}
+        strongest = strongest_together(found, most)
+        # One that would be left out alone is shown all the same, and a lone rest never is.
+        siblings = {row: set(found.children(int(found.nodes["parent"][row])).index) for row in shown | strongest if row}
+        assert all(siblings[row] <= shown for row in shown - strongest)
+        assert all(siblings[row] == {row} for row in strongest - shown)
+        assert set(found.nodes["kind"][list(strongest - shown)]) <= {"rest"}
         below: dict[int, float] = defaultdict(float)
         for line in lines[1:]:
             below[line.parent] += line.weight
@@ -655,13 +671,6 @@ def test_notebooks_show_markup_only_where_it_is_meant() -> None:
 
 
 def test_attention_only_models_have_no_neurons() -> None:
-    for name in available(*ATTENTION_ONLY):
-        if name in EVERY_MODEL:
-            assert set(tree(name, unit="neurons").nodes["kind"]) <= {
-                "logit",
-                "head",
-                "embed",
-                "pos_embed",
-                "bias",
-                "rest",
-            }
+    found = tree("native-attention-only", unit="neurons")
+    assert {"logit", "head", "embed", "pos_embed"} <= set(found.nodes["kind"])
+    assert found.nodes.equals(tree("native-attention-only", unit="heads").nodes)
