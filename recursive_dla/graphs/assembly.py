@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from recursive_dla.attribution.components import Component, Components
 from recursive_dla.graphs.collectors import Collector, Edges
 from recursive_dla.graphs.data import LEAF_KINDS, GraphData, GraphMetadata
 from recursive_dla.graphs.edges import Sources
-from recursive_dla.graphs.products import Fans
-from recursive_dla.graphs.sweep import Leaves, OwnPosition, Swept
+from recursive_dla.graphs.products import EdgeBlock
+from recursive_dla.graphs.sweep import AtOwnPosition, Destinations, Leaves
 
 # So many MLPs share one reading of what was written before them; the floor does without their edges until then.
 _TOGETHER = 8
@@ -46,36 +45,36 @@ class Assembly:
         self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
         self._constants: dict[str, int] = {}
         self._attribution: dict[int, np.ndarray] = {}
-        self._waiting: list[Swept] = []
+        self._waiting: list[Destinations] = []
 
-    def add(self, part: Swept | Leaves, prompt: int, sources: Sources) -> None:
+    def add(self, part: Destinations | Leaves, prompt: int, sources: Sources) -> None:
         """Take one part of the sweep; the leaves are its last."""
         if isinstance(part, Leaves):
             self._add_waiting(prompt, sources)
             for place, attribution in part.attribution.items():
-                self._attribution[place] = _numpy(attribution[prompt])
+                self._attribution[place] = attribution[prompt].numpy(force=True)
             return
-        for offset, attribution in enumerate(_numpy(part.attribution[prompt])):
+        for offset, attribution in enumerate(part.attribution[prompt].numpy(force=True)):
             self._attribution[part.first + offset] = attribution
         for name, constant in part.constants.items():
-            self._add_constant(part, name, _numpy(constant[prompt]))
-        if isinstance(part.reads, OwnPosition):
+            self._add_constant(part, name, constant[prompt].numpy(force=True))
+        if isinstance(part.reads, AtOwnPosition):
             self._waiting.append(part)
             if len(self._waiting) == _TOGETHER:
                 self._add_waiting(prompt, sources)
         else:
-            self._add_fans(sources.into_heads(part, prompt, self._collector))
+            self._add_block(sources.into_heads(part, prompt, self._collector))
 
     def _add_waiting(self, prompt: int, sources: Sources) -> None:
         if self._waiting:
-            self._add_fans(sources.at_own_position(self._waiting, prompt, self._collector))
+            self._add_block(sources.at_own_position(self._waiting, prompt, self._collector))
             self._waiting.clear()
 
-    def _add_fans(self, found: Iterator[Fans]) -> None:
-        for fans in found:
-            self._collector.add_fans(fans)
+    def _add_block(self, found: Iterator[EdgeBlock]) -> None:
+        for block in found:
+            self._collector.add_block(block)
 
-    def _add_constant(self, part: Swept, name: str, constant: np.ndarray) -> None:
+    def _add_constant(self, part: Destinations, name: str, constant: np.ndarray) -> None:
         of_logit = part.kind == "logit"
         node = name if of_logit else f"L{part.layer}.{name}"
         if node not in self._constants:
@@ -158,7 +157,3 @@ def _name(component: Component) -> str:
     if component.kind == "mlp":
         return f"L{component.layer}MLP"
     return f"L{component.layer}.b_O" if component.kind == "bias" else component.label
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()

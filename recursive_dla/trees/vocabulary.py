@@ -34,8 +34,8 @@ class Meaning(NamedTuple):
 class Vocabulary:
     """Codes of one model's tree nodes.
 
-    Components come first, by place; then the target (``root``), ``rest``, each layer's neurons, and constants, which
-    have negative codes in the order in which they are met.
+    Components come first, by place; then the target (``root``), ``rest``, each layer's neurons, and constants in the
+    order in which they are met.
     """
 
     KINDS: ClassVar[tuple[str, ...]] = ("root", "head", "attn", "mlp", "neuron")
@@ -52,6 +52,7 @@ class Vocabulary:
         self._bank_sizes = [] if mlp is None else [bank.W_out.shape[0] for bank in mlp.banks]
         self._bank_starts = np.cumsum([0, *self._bank_sizes])
         self.neurons_per_layer = sum(self._bank_sizes)
+        self._first_constant = self._first_neuron + self.n_layers * self.neurons_per_layer
         self._constants: dict[tuple[int, str], int] = {}
         self._constant_meanings: list[Meaning] = []
         # For each code up to the neurons: the place of its kind among KINDS, its layer, and its head.
@@ -65,8 +66,8 @@ class Vocabulary:
 
     def expandable(self, code: np.ndarray) -> np.ndarray:
         """Which codes are no leaves."""
-        of_component = self._stages[np.clip(code, 0, self._first_neuron - 1), 0] >= 0
-        return (code >= 0) & ((code >= self._first_neuron) | of_component)
+        of_component = self._stages[np.minimum(code, self._first_neuron - 1), 0] >= 0
+        return np.where(code < self._first_neuron, of_component, code < self._first_constant)
 
     def stages(self, code: np.ndarray) -> np.ndarray:
         """The place of each code's kind among ``KINDS``, and its layer: ``[node 2]``."""
@@ -116,7 +117,7 @@ class Vocabulary:
         """The code of a constant: the share of a bias, or what a rule leaves over."""
         if (layer, name) not in self._constants:
             of_root = layer == self.n_layers
-            self._constants[layer, name] = -1 - len(self._constants)
+            self._constants[layer, name] = self._first_constant + len(self._constants)
             self._constant_meanings.append(
                 Meaning(
                     name=name if of_root else f"L{layer}.{name}",
@@ -130,8 +131,8 @@ class Vocabulary:
 
     def meaning(self, code: int) -> Meaning:
         """What a code stands for."""
-        if code < 0:
-            return self._constant_meanings[-1 - code]
+        if code >= self._first_constant:
+            return self._constant_meanings[code - self._first_constant]
         if code == self.root:
             return Meaning(self._root_name, "logit", self._root_name, self.n_layers, -1)
         if code == self.rest:
