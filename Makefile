@@ -19,7 +19,7 @@ LENS3_TESTS := adapters breakdown cache cache_files cache_parity cache_propertie
 	target_kinds targets
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check test-quick test-all test-lens3 notebooks pictures docs build bench format clean
+.PHONY: help install demo test check test-quick test-thorough test-all test-lens3 notebooks pictures docs build bench format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,8 +55,10 @@ check: $(STAMP) ## Check format, lint, types, and what imports what
 test: check ## All that, and the tests that a change has to pass
 	$(PYTEST) -m "not thorough" $(PYTEST_ARGS)
 
-test-all: check ## Every test: also every architecture, the explorer in a browser, the notebooks
-	$(PYTEST) $(PYTEST_ARGS)
+test-thorough: $(STAMP)
+	$(PYTEST) -m thorough $(PYTEST_ARGS)
+
+test-all: test test-thorough ## Every test: also every architecture, the explorer in a browser, the notebooks
 
 test-quick: $(STAMP) ## Some tests of everything, in under a minute
 	$(PYTEST) -m "not thorough and not demo" $(QUICK_TESTS:%=tests/test_%.py) $(PYTEST_ARGS)
