@@ -3,6 +3,11 @@
 PYTHON ?= python3
 # Files of tests in two processes of one thread each; more would hold as many models in memory.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
+# What takes longest is listed at the end.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations=15
+# Of every floor, what needs neither the demo model nor many others.
+QUICK_TESTS := adapters cache cache_files commands comparison export ground_truth grouping names oracles ranking rules \
+	scores slices target_kinds targets tree_command
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +19,7 @@ LENS3_TESTS := adapters breakdown cache cache_files cache_parity cache_propertie
 	target_kinds targets
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lens3 notebooks pictures docs build bench format clean
+.PHONY: help install demo test check test-quick test-thorough test-all test-lens3 notebooks pictures docs build bench format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +46,22 @@ demo: $(STAMP) ## Trace one answer of a small model into demo.html and demo.json
 	$(BIN)/recursive-dla trace "When John and Mary went to the store, John gave a drink to" \
 		--answer " Mary" --wrong " John" --out demo.html --out demo.json
 
-test: $(STAMP) ## Check format, lint and types, and run the tests
+check: $(STAMP) ## Check format, lint, types, and what imports what
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/lint-imports
+
+test: check ## All that, and the tests that a change has to pass
+	$(PYTEST) -m "not thorough" $(PYTEST_ARGS)
+
+test-thorough: $(STAMP)
+	$(PYTEST) -m thorough $(PYTEST_ARGS)
+
+test-all: test test-thorough ## Every test: also every architecture, the explorer in a browser, the notebooks
+
+test-quick: $(STAMP) ## Some tests of everything, in under a minute
+	$(PYTEST) -m "not thorough and not demo" $(QUICK_TESTS:%=tests/test_%.py) $(PYTEST_ARGS)
 
 test-lens3: $(LENS3)/.installed ## Run what depends on TransformerLens with its version 3.9
 	OMP_NUM_THREADS=1 $(LENS3)/bin/pytest $(LENS3_TESTS:%=tests/test_%.py) $(PYTEST_ARGS)
@@ -82,5 +98,6 @@ format: $(STAMP) ## Format the code and fix what lint can fix
 	$(BIN)/ruff format .
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(LENS3) build dist demo.html demo.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LENS3) build dist demo.html demo.json
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

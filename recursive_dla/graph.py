@@ -18,7 +18,7 @@ from recursive_dla.graphs import grouping, pruning
 from recursive_dla.graphs.comparison import Align
 from recursive_dla.graphs.construction import build_graphs
 from recursive_dla.graphs.data import GraphData
-from recursive_dla.graphs.memory_budget import MEMORY_BUDGET, Limits
+from recursive_dla.graphs.memory_budget import MEMORY_BUDGET, GraphLimits
 from recursive_dla.output.summary_text import graph_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttributionGraph(GraphData):
-    """A flow network from embeddings and biases, through heads and MLPs, to one logit: its data and what is done with it.
+    """A flow network from embeddings and biases, through heads and MLPs, to one logit: data and what is done with it.
 
     The data (``nodes``, ``edges``, ``metadata``) and the sums that hold are those of
     :class:`recursive_dla.graphs.data.GraphData`. Made by :func:`recursive_dla.attribution_graph`.
@@ -214,8 +214,8 @@ class AttributionGraph(GraphData):
 
         ``.json`` and ``.json.gz`` are the package's own, ``.html`` a page to explore; ``.csv``, ``.parquet``,
         ``.graphml``, ``.gexf``, ``.node-link.json``, ``.dot``, ``.mmd``, ``.svg``, ``.png`` and ``.circuit.json`` are
-        for other programs: see :mod:`recursive_dla.output.saving`. A file appears whole or not at all, and is the same to the
-        byte for the same graph.
+        for other programs: see :mod:`recursive_dla.output.saving`. A file appears whole or not at all, and is the same
+        to the byte for the same graph.
 
         Raises:
             InputError: An unknown extension, one whose format needs a package that is not installed, a path that cannot
@@ -252,7 +252,7 @@ class AttributionGraph(GraphData):
 
         See :func:`recursive_dla.output.figures.graph_figure`, and :mod:`recursive_dla.output.figures` for others.
         """
-        from recursive_dla.output.figures import graph_figure
+        from recursive_dla.output.figures.network import graph_figure
 
         return graph_figure(self, max_edges=max_edges, theme=theme)
 
@@ -334,7 +334,7 @@ def attribution_graph(
     cache = as_cache(cache, model)
     instead = "make one graph each, those of several prompts together with attribution_graphs"
     target = as_single_target(cache, answers, wrong_answers, pos, explains="graph", instead=instead)
-    limits = Limits(max_edges, min_share, memory_budget)
+    limits = GraphLimits(max_edges, min_share, memory_budget)
     return AttributionGraph.of(build_graphs(cache, target, rule, limits, check)[0])
 
 
@@ -392,7 +392,7 @@ def attribution_graphs(
     )
     if target.value.shape[1] != 1:
         raise InputError(f"A graph explains one number. The Target has {target.value.shape[1]} for each prompt.")
-    limits = Limits(max_edges, min_share, memory_budget)
+    limits = GraphLimits(max_edges, min_share, memory_budget)
     return [AttributionGraph.of(graph) for graph in build_graphs(cache, target, rule, limits, check)]
 
 

@@ -14,7 +14,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from recursive_dla.attribution.components import Components, components_named
+from recursive_dla.attribution.components import Components, component_outputs, components_named
 from recursive_dla.attribution.labels import prompt_texts
 from recursive_dla.attribution.queries_keys import (
     Projection,
@@ -24,7 +24,6 @@ from recursive_dla.attribution.queries_keys import (
     raw_scores,
 )
 from recursive_dla.attribution.targets import Positions, resolve_positions
-from recursive_dla.attribution.writers import component_outputs
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.cache.checks import ensure_checked
 from recursive_dla.errors import InputError
@@ -179,10 +178,10 @@ def attention_score_breakdown(
     query_pos = resolve_positions(pos, batch, n_pos).to(weights.device)
     if check:
         ensure_checked(cache)
-    attention = weights.layers[layer].attention
-    rule = attention.scores
-    query, key = queries_and_keys(cache, layer, attention)
-    scores = raw_scores(query, key, rule)
+    block = weights.layers[layer]
+    rule = block.scores
+    query, key = queries_and_keys(cache, layer, block)
+    scores = raw_scores(query, key, rule.factor)
     if check:
         ensure_scores(cache, layer, rule, scores)
     prompts = torch.arange(batch, device=weights.device)

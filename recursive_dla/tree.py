@@ -19,7 +19,7 @@ from recursive_dla.output.tree_text import headline, tree_text
 from recursive_dla.paths import Paths
 from recursive_dla.trees.data import UNITS, TreeData, TreeMetadata, tree_table
 from recursive_dla.trees.paths import at_least_one, paths_of
-from recursive_dla.trees.search import Limits, TreeSearch
+from recursive_dla.trees.search import TreeLimits, TreeSearch
 from recursive_dla.trees.vocabulary import parse_start
 from recursive_dla.version import __version__
 
@@ -195,7 +195,7 @@ class AttributionTree(TreeData):
 
     def figure(self, max_nodes: int = 60, theme: ThemeName = "light") -> go.Figure:
         """The tree as a plotly picture: see :func:`recursive_dla.output.figures.tree_figure`."""
-        from recursive_dla.output.figures import tree_figure
+        from recursive_dla.output.figures.tree import tree_figure
 
         return tree_figure(self, max_nodes=max_nodes, theme=theme)
 
@@ -313,7 +313,7 @@ def _limits(
     min_share: float,
     max_nodes: int | None,
     max_seconds: float | None,
-) -> Limits:
+) -> TreeLimits:
     if unit not in UNITS:
         raise InputError(f"`unit` must be one of {', '.join(map(repr, UNITS))}. Got {unit!r}.")
     if top_k is not None and top_k < 1:
@@ -322,7 +322,7 @@ def _limits(
         raise InputError(f"`min_share` must be at least 0. Got {min_share}.")
     if depth is None and max_nodes is None and max_seconds is None:
         raise InputError("Give `depth`, `max_nodes` or `max_seconds`; a tree without any limit is too large.")
-    return Limits(unit, top_k, min_share)
+    return TreeLimits(unit, top_k, min_share)
 
 
 def strongest_paths(

@@ -6,6 +6,7 @@ import doctest
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -15,6 +16,10 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+
+# The tests of the explorer, each of which opens a page.
+IN_BROWSER = Path(__file__).parent / "viewer"
 
 
 @pytest.fixture
@@ -45,10 +50,13 @@ class Doctests:
             cache = recursive_dla.ActivationCache(demo.cache.cache_dict, demo.model)
             doctest_namespace.update(model=demo.model, cache=cache)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             if isinstance(item, pytest.DoctestItem) and _needs_demo(item):
                 item.add_marker(pytest.mark.demo)
+            if item.path.is_relative_to(IN_BROWSER):
+                item.add_marker(pytest.mark.thorough)
 
 
 def _needs_demo(item: pytest.DoctestItem) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, pre_tokenizers
@@ -195,6 +196,17 @@ def available(*names: str) -> tuple[str, ...]:
     return tuple(name for name in names if not (LENS_3 and name in NEEDS_LENS_4))
 
 
+# One with each kind of block: a plain MLP behind LayerNorm; a gated one behind RMSNorm, with grouped queries and biases
+# everywhere; a parallel block; norms behind the sublayers, windows and soft caps; experts; no MLPs.
+FEW = available("gpt2", "llama-biased", "gpt-j", "gemma2", "mixtral", "native-attention-only")
+
+
+def matrix(cases: Iterable[Any]) -> list[Any]:
+    """Cases of a test, each a model or a tuple that starts with one; `make test` runs those of the few alone."""
+    every = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case, marks=() if case[0] in FEW else pytest.mark.thorough) for case in every]
+
+
 def random_tokens(prompts: int = 1, positions: int = POSITIONS, seed: int = 3) -> Tensor:
     return torch.randint(1, VOCAB, (prompts, positions), generator=torch.Generator().manual_seed(seed))
 
@@ -266,12 +278,14 @@ def randomise(parameters: Mapping[str, Tensor], seed: int) -> None:
         parameter.copy_(1 + 0.5 * noise if norm_weight else (0.5 if parameter.ndim == 1 else 0.4) * noise)
 
 
-def boot(model: PreTrainedModel, name: str, dtype: torch.dtype = torch.float64) -> Any:
-    """A Hugging Face model as a ``TransformerBridge``."""
+def boot(
+    model: PreTrainedModel, name: str, dtype: torch.dtype = torch.float64, words: Iterable[str] | None = None
+) -> Any:
+    """A Hugging Face model as a ``TransformerBridge``, with a :func:`tokenizer`."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent, name)
         model.save_pretrained(folder)
-        tokenizer().save_pretrained(folder)
+        tokenizer(words).save_pretrained(folder)
         bridge = load_model(folder, dtype=dtype)
     if dtype != torch.float64:
         # The product over all experts at once takes no sizes as odd as these.
@@ -279,13 +293,14 @@ def boot(model: PreTrainedModel, name: str, dtype: torch.dtype = torch.float64) 
     return bridge
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Words ``w1`` to ``w52``, separated by spaces; 0 is for all else."""
-    vocabulary = {"<bos>": 0, **{f"w{number}": number for number in range(1, VOCAB)}}
-    words = Tokenizer(WordLevel(vocabulary, unk_token="<bos>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+def tokenizer(words: Iterable[str] | None = None) -> PreTrainedTokenizerFast:
+    """Words, ``w1`` to ``w52`` if no others are given, separated by spaces; 0 is for all else."""
+    words = (f"w{number}" for number in range(1, VOCAB)) if words is None else words
+    vocabulary = {word: number for number, word in enumerate(("<bos>", *words))}
+    whole_words = Tokenizer(WordLevel(vocabulary, unk_token="<bos>"))
+    whole_words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), "<bos>")
-    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    return PreTrainedTokenizerFast(tokenizer_object=whole_words, **special)
 
 
 def _hooked(name: str, dtype: torch.dtype, seed: int) -> Any:

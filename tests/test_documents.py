@@ -64,7 +64,7 @@ def examples(path: Path) -> Iterable[Example]:
     parsers = [CodeBlockParser(language, evaluate) for language, evaluate in languages.items()]
     document: Document = Sybil(parsers=parsers, path=str(path.parent), patterns=[path.name]).parse(path)
     found = list(document.examples())
-    document.namespace["printed"] = ""
+    document.namespace["printed"] = None
     if path.parent != ROOT and "```python" in document.text:
         document.namespace.update(names_at_hand())
     return found
@@ -84,8 +84,8 @@ def run_python(example: Example) -> None:
 
 
 def compare_text(example: Example) -> None:
-    """A block that follows nothing that printed is a figure or a formula, and is not compared."""
-    if example.namespace["printed"]:
+    """A block before anything ran is a figure or a formula, and is not compared."""
+    if example.namespace["printed"] is not None:
         assert_shown(example.parsed, example.namespace["printed"], f"{example.path}:{example.line}")
 
 

@@ -358,6 +358,7 @@ def test_reading_keeps_numbers_whole() -> None:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_chromium_draws_the_figure_twice_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is missing fails in CI and is skipped elsewhere."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

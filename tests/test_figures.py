@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from models import POSITIONS, TWO_MODELS, available, demo_run, run
+from models import POSITIONS, TWO_MODELS, VOCAB, available, boot, demo_run, hugging_face, run, run_on
 
 from recursive_dla import (
     ActivationCache,
@@ -29,7 +29,7 @@ from recursive_dla import (
 )
 from recursive_dla.attribution.labels import token_labels, visible
 from recursive_dla.attribution.provenance import Token
-from recursive_dla.output.figures import (
+from recursive_dla.figures import (
     attention_figure,
     attention_frame,
     components_figure,
@@ -222,9 +222,9 @@ def test_no_node_of_the_graph_figure_lies_on_another(column: float) -> None:
         low, high = at - places.size / 2, at + places.size / 2
         assert low.min() >= 0
         assert high.max() <= whole
-        for middle in middles[1:]:
-            left = place < middles.tolist().index(middle)
-            assert not left.any() or left.all() or high[left].max() <= low[~left].min()
+        for boundary in range(1, len(middles)):
+            left = place < boundary
+            assert high[left].max() <= low[~left].min()
     assert (np.diff(places.columns) >= column).all()
 
 
@@ -354,7 +354,15 @@ def strings(value: Any) -> Iterator[str]:
 OURS = re.compile(r"</?b>|<br>|<span style='[^'<>]*'>|</span>|&lt;|&gt;|&amp;|&#36;")
 
 
-def test_tokens_are_never_read_as_markup_and_control_characters_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def hostile_cache() -> ActivationCache:
+    """Of a model whose tokens are hostile, and of a prompt of each of them."""
+    others = (f"{HOSTILE[number % len(HOSTILE)]}{number}" for number in range(VOCAB - 1 - len(HOSTILE)))
+    model = boot(hugging_face("gpt2"), "gpt2", words=(*HOSTILE, *others))
+    prompt = torch.arange(1, 1 + len(HOSTILE))[None]
+    return ActivationCache(run_on(model, prompt).cache.cache_dict, model)
+
+
+def test_tokens_are_never_read_as_markup_and_control_characters_show() -> None:
     found = replace(breakdown(), tokens=(HOSTILE,))
     told: dict[str, Any] = {
         "tokens": tuple(Token(pos, None, text) for pos, text in enumerate(HOSTILE)),
@@ -362,18 +370,16 @@ def test_tokens_are_never_read_as_markup_and_control_characters_show(monkeypatch
         "model": "<u>",
     }
     hostile = replace(graph(), metadata=replace(graph().metadata, **told))
-    monkeypatch.setattr("recursive_dla.attribution.labels.prompt_texts", lambda cache: (HOSTILE,))
-    for module in ("lens", "attention"):
-        monkeypatch.setattr(f"recursive_dla.output.figures.{module}.prompt_texts", lambda cache: (HOSTILE,))
-    monkeypatch.setattr("recursive_dla.output.figures.lens.token_texts", lambda model, ids: [HOSTILE[0]] * len(ids))
+    cache = hostile_cache()
     figures = [
         heads_figure(found),
         head_sources_figure(found, 2, 1),
         components_figure(found),
         graph_figure(hostile, max_edges=400),
         sankey_figure(hostile, max_edges=400),
-        logit_lens_figure(own_cache(), 5),
-        attention_figure(own_cache(), 1, 1),
+        logit_lens_figure(cache, 5),
+        logit_lens_figure(cache),
+        attention_figure(cache, 1, 1),
         tree_figure(AttributionTree(tree().nodes, replace(tree().metadata, **told))),
     ]
     for figure in figures:

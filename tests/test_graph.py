@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import (
-    ARCHITECTURES,
     ATTENTION_ONLY,
     EVERY_MODEL,
+    FEW,
     GATED,
     MODELS,
     POSITIONS,
@@ -26,6 +26,7 @@ from models import (
     WITH_EXPERTS,
     available,
     boot,
+    matrix,
     precision,
     random_tokens,
     run,
@@ -81,7 +82,7 @@ PROMPT_LENGTHS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "positions"), PROMPT_LENGTHS)
+@pytest.mark.parametrize(("name", "positions"), matrix(PROMPT_LENGTHS))
 def test_every_edge_is_the_sum_over_all_paths(name: str, positions: int) -> None:
     model = tiny(name)
     cache = run_on(model, random_tokens(positions=positions)).cache
@@ -90,7 +91,7 @@ def test_every_edge_is_the_sum_over_all_paths(name: str, positions: int) -> None
 
 
 @pytest.mark.parametrize("rule", RULES[1:])
-@pytest.mark.parametrize("name", [*TWO_MODELS, *available(*WITH_EXPERTS)])
+@pytest.mark.parametrize("name", matrix([*TWO_MODELS, *available(*WITH_EXPERTS)]))
 def test_every_edge_under_other_rules(name: str, rule: str) -> None:
     if rule == "frozen-gate" and name not in GATED:
         with pytest.raises(InputError, match="needs a gated MLP"):
@@ -108,7 +109,7 @@ def test_every_edge_at_an_earlier_position_of_one_answer(name: str) -> None:
     assert found.metadata.target.pos == 3
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", matrix(EVERY_MODEL))
 def test_attributions_are_gradients_times_outputs(name: str) -> None:
     """Of the model with patterns, norm scales and neuron slopes frozen, by autograd."""
     frozen = Frozen(tiny(name), run(name).cache)
@@ -125,8 +126,10 @@ def test_attributions_are_gradients_times_outputs(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "rule"),
-    [(name, rule) for name in MODELS for rule in ("ratio", "gradient") if rule == "ratio" or name not in ATTENTION_ONLY]
-    + [(name, "ratio") for name in ARCHITECTURES],
+    matrix(
+        [(name, "ratio") for name in EVERY_MODEL]
+        + [(name, "gradient") for name in MODELS if name not in ATTENTION_ONLY]
+    ),
 )
 def test_removing_a_source_from_what_one_destination_reads_moves_the_logit_by_the_edge(name: str, rule: str) -> None:
     frozen = Frozen(tiny(name), run(name).cache, rule=rule)
@@ -174,7 +177,7 @@ def assert_conserved(found: AttributionGraph, relative: float) -> None:
 
 @pytest.mark.parametrize(
     ("name", "rule", "dtype"),
-    [*((*each, torch.float64) for each in WITH_RULES), *((name, "ratio", torch.float32) for name in MODELS)],
+    matrix([*((*each, torch.float64) for each in WITH_RULES), *((name, "ratio", torch.float32) for name in MODELS)]),
     ids=str,
 )
 def test_every_node_conserves_its_flow_and_leaves_sum_to_the_logit(name: str, rule: str, dtype: torch.dtype) -> None:
@@ -189,7 +192,7 @@ def test_every_node_conserves_its_flow_and_leaves_sum_to_the_logit(name: str, ru
     assert found.edge_weight.dtype == found.nodes["attribution"].dtype == str(dtype).removeprefix("torch.")
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("name", FEW)
 def test_every_node_and_edge_has_a_name_of_its_own(name: str, tmp_path: Path) -> None:
     found = graph(name)
     assert found.nodes["id"].is_unique

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,21 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from models import TWO_MODELS, available, demo_run, random_tokens, run, run_on, tiny
+from models import TWO_MODELS, available, boot, demo_run, hugging_face, random_tokens, run, run_on, tiny
+from oracles import Frozen, assert_close, graph_edges
 
 from recursive_dla import AttributionGraph, attribution_graph, attribution_graphs
 from recursive_dla.attribution.components import head_components
-from recursive_dla.attribution.mlp_rules import rule_named
 from recursive_dla.attribution.provenance import GraphTarget
-from recursive_dla.attribution.targets import direction_target, logit_target
+from recursive_dla.attribution.targets import direction_target
 from recursive_dla.attribution.writers import component_outputs
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.assembly import Assembly
-from recursive_dla.graphs.collectors import Edges, Everything, Strongest
-from recursive_dla.graphs.edges import Sources
-from recursive_dla.graphs.memory_budget import Limits, Memory, complete_edges, memory
-from recursive_dla.graphs.sweep import sweep
+from recursive_dla.graphs.collectors import Edges, Strongest
+from recursive_dla.graphs.memory_budget import Limits, Memory, memory
 from recursive_dla.graphs.value_space import ValueSpace, virtual_weights_bytes
 
 ANSWER, WRONG = 5, 17
@@ -85,87 +83,98 @@ def test_the_strongest_edges_of_the_demo() -> None:
     assert_same(found, complete.prune(max_edges=997), atol=1e-4)
 
 
-def test_blocks_of_any_size_give_the_same_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny("llama-biased")
-    cache = run_on(model, random_tokens(positions=LONG)).cache
-    wanted = attribution_graph(cache, model, ANSWER)
-    monkeypatch.setattr("recursive_dla.graphs.construction.memory", lambda *_: Memory(1, True, 10**6))
-    assert_same(attribution_graph(cache, model, ANSWER), wanted)
-    assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted.prune(max_edges=101))
+def least_budget(cache: Any, model: Any, **limits: Any) -> int:
+    """The smallest memory budget that a graph is made with, to 64 KiB."""
+    with pytest.raises(InputError, match="needs about") as refused:
+        attribution_graph(cache, model, ANSWER, memory_budget=1, **limits)
+    # What is said is what is needed beside a MiB for the work itself, rounded.
+    mebibytes = int(re.search(r"needs about (\d+) MiB", str(refused.value))[1])
+    below, enough = 2**20 * mebibytes, 2**20 * (mebibytes + 2)
+    while enough - below > 2**16:
+        middle = (below + enough) // 2
+        try:
+            attribution_graph(cache, model, ANSWER, memory_budget=middle, **limits)
+            enough = middle
+        except InputError:
+            below = middle
+    return enough
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_without_memory_for_virtual_weights_the_graph_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+# Of 16 heads, a block has room for one key, and there is none for virtual weights.
+@pytest.mark.parametrize("limits", [{}, {"max_edges": 101}], ids=str)
+@pytest.mark.parametrize("name", [*NAMES, "gpt2-8-layers"])
+def test_graphs_are_the_same_in_as_little_memory_as_can_be(name: str, limits: dict[str, Any]) -> None:
     model = tiny(name)
-    cache = run_on(model, random_tokens(positions=LONG)).cache
-    wanted = attribution_graph(cache, model, ANSWER, max_edges=101)
-    monkeypatch.setattr("recursive_dla.graphs.memory_budget.virtual_weights_bytes", lambda *_: 2**40)
-    monkeypatch.setattr(ValueSpace, "_by_virtual_weights", None)
-    assert_same(attribution_graph(cache, model, ANSWER, max_edges=101), wanted)
+    cache = run_on(model, random_tokens(positions=17)).cache
+    budget = least_budget(cache, model, **limits)
+    with pytest.raises(InputError, match="and the memory budget is"):
+        attribution_graph(cache, model, ANSWER, memory_budget=budget - 2**16, **limits)
+    found = attribution_graph(cache, model, ANSWER, memory_budget=budget, **limits)
+    assert_same(found, attribution_graph(cache, model, ANSWER, **limits))
 
 
 @pytest.mark.parametrize("name", TWO_MODELS)
-def test_a_head_that_writes_nothing_has_no_edges_and_no_other_edge_changes(name: str) -> None:
+def test_a_head_that_writes_nothing_has_no_edges_and_the_others_have_theirs(name: str) -> None:
     """Every fan of later layers has a zero in it then."""
-    model = tiny(name)
-    cache = as_cache(run_on(model, random_tokens(positions=LONG)).cache, model)
-    components = head_components(cache.weights)
-    silent = components.labels.index("L0H1")
-    assembled = []
-    for scale in (1.0, 0.0):
-        outputs = component_outputs(cache, components).permute(1, 2, 0, 3).contiguous()
-        outputs[:, :, silent] *= scale
-        collector = Everything(LONG, complete_edges(components, LONG), outputs)
-        target = logit_target(cache, ANSWER)
-        sources = Sources(cache, components, outputs, Memory(2**26, False, 0))
-        assembly = Assembly(components, LONG, "logit", collector)
-        for part in sweep(cache, target, components, outputs, rule_named("ratio")):
-            assembly.add(part, 0, sources)
-        numbers, found = collector.finished(len(components) + 20, len(components) * LONG + LONG - 1)
-        assert set(found.source) | set(found.target) == set(range(len(numbers)))
-        assert (found.weight != 0).all()
-        ends = zip(numbers[found.source].tolist(), numbers[found.target].tolist(), strict=True)
-        assembled.append(dict(zip(ends, found.weight.tolist(), strict=True)))
-    whole, less = assembled
-    gone = {ends for ends in whole if ends[0] // LONG == silent}
-    assert gone
-    assert less == {ends: weight for ends, weight in whole.items() if ends not in gone}
+    hf = hugging_face(name)
+    with torch.no_grad():
+        if name == "gpt2":
+            hf.transformer.h[0].attn.c_proj.weight[5:10] = 0
+        else:
+            hf.model.layers[0].self_attn.o_proj.weight[:, 4:8] = 0
+    model = boot(hf, name)
+    cache = run_on(model, random_tokens(positions=11)).cache
+    found = attribution_graph(cache, model, ANSWER, wrong_answers=WRONG)
+    assert (found.edge_weight != 0).all()
+    names = found.nodes["id"].str.split("@").str[0]
+    assert set(names) >= {"L0H0", "L1H0", "L1H1"}
+    assert "L0H1" not in set(names)
+    assert set(found.edge_source) | set(found.edge_target) == set(range(len(found.nodes)))
+    expected = graph_edges(Frozen(model, cache), ANSWER, WRONG, 10)
+    assert edges(found).keys() == expected.keys()
+    assert_close([edges(found)[ends] for ends in expected], list(expected.values()))
 
 
-def test_virtual_weights_take_half_of_the_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny("gpt2")
+def test_virtual_weights_take_half_of_the_memory_at_most() -> None:
+    model = tiny("gpt2-8-layers")
     cache = as_cache(run_on(model, random_tokens(positions=LONG)).cache, model)
-    monkeypatch.setattr("recursive_dla.graphs.memory_budget.virtual_weights_bytes", lambda *_: 2**25)
-    found = [memory(cache, 1, LONG, head_components(cache.weights), Limits(101, None, mib * 2**20)) for mib in (60, 68)]
-    assert [room.virtual_weights for room in found] == [False, True]
-    assert found[1].block_bytes < found[0].block_bytes
+    virtual = virtual_weights_bytes(cache.weights, 1, LONG, 8)
+
+    def room(budget: int) -> Memory:
+        return memory(cache, 1, LONG, head_components(cache.weights), Limits(101, None, budget))
+
+    # A block is a sixteenth of what is left beside what components wrote and the edges that are kept.
+    whole = 2**25
+    needed = whole - 16 * room(whole).block_bytes - virtual
+    before, after = room(needed + 2 * virtual - 16), room(needed + 2 * virtual + 16)
+    assert (before.virtual_weights, after.virtual_weights) == (False, True)
+    assert 16 * (before.block_bytes - after.block_bytes) == pytest.approx(virtual, abs=64)
 
 
 def test_the_memory_of_virtual_weights_is_counted() -> None:
     cache = as_cache(run_on(tiny("gpt-neox"), random_tokens(positions=LONG)).cache, tiny("gpt-neox"))
-    space = ValueSpace(cache, head_components(cache.weights), torch.zeros(1, LONG, 1, cache.weights.d_model))
-    last = cache.weights.layers[-1].attention.W_V
-    virtual = cache.weights.n_layers * cache.weights.n_heads * cache.weights.d_head * last.shape[0] * last.shape[2]
-    found = virtual_weights_bytes(cache.weights, 1, LONG, 8)
-    assert found == 8 * virtual + space._z.nbytes + space._W_O.nbytes
-    assert virtual_weights_bytes(cache.weights, 1, 1, 8) == 0
+    weights = cache.weights
+    n_heads = weights.n_layers * weights.n_heads
+    last = weights.layers[-1].attention.W_V
+    virtual = n_heads * weights.d_head * last.shape[0] * last.shape[2]
+    # What they are made of and multiplied with: the output weights and z of every head.
+    parts = n_heads * weights.d_head * (weights.d_model + LONG)
+    assert virtual_weights_bytes(weights, 1, LONG, 8) == 8 * (virtual + parts)
+    assert virtual_weights_bytes(weights, 1, 1, 8) == 0
 
 
+@pytest.mark.parametrize("virtual_weights", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_values_are_the_same_by_either_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_the_same_by_either_way(name: str, virtual_weights: bool) -> None:
+    """Virtual weights are multiplied with ``z``, so what heads wrote is not looked at."""
     model = tiny(name)
     cache = as_cache(run_on(model, random_tokens(2, LONG)).cache, model)
     components = head_components(cache.weights)
     outputs = component_outputs(cache, components).permute(1, 2, 0, 3)
-    taken = []
-    virtual = ValueSpace._by_virtual_weights
-
-    def counted(*args: Any) -> Any:
-        taken.append(args)
-        return virtual(*args)
-
-    monkeypatch.setattr(ValueSpace, "_by_virtual_weights", counted)
-    space = ValueSpace(cache, components, outputs)
+    given = outputs.clone()
+    if virtual_weights:
+        given[:, :, [component.kind == "head" for component in components.all]] = torch.nan
+    space = ValueSpace(cache, components, given, virtual_weights)
     for index, layer in enumerate(cache.weights.layers):
         attention = layer.attention
         n_sources = components.before_attention[index]
@@ -173,7 +182,6 @@ def test_values_are_the_same_by_either_way(name: str, monkeypatch: pytest.Monkey
             found = space.of(attention.W_V.mT, n_sources, prompt)(range(5, 23))
             wanted = torch.stack([outputs[prompt, 5:23, :n_sources] @ weight for weight in attention.W_V])
             torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
-    assert len(taken) == 2 * (cache.weights.n_layers - 1)  # before the first layer's there are none
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,7 @@ from shown import differences
 pytestmark = pytest.mark.demo
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", execute.NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook(path: Path) -> None:
     saved = nbformat.read(path, as_version=4)

@@ -302,7 +302,7 @@ STEPS = st.one_of(
 def test_sums_hold_after_any_steps(seed: int, steps: list[tuple[str, dict[str, Any]]]) -> None:
     graph = again = at_random(seed)
     members = dict(zip(graph.nodes["id"], graph.nodes["attribution"], strict=True))
-    for name, arguments in steps:
+    for place, (name, arguments) in enumerate(steps):
         graph, again = getattr(graph, name)(**arguments), getattr(again, name)(**arguments)
         assert_flows(graph)
         assert same(graph, again)
@@ -312,8 +312,9 @@ def test_sums_hold_after_any_steps(seed: int, steps: list[tuple[str, dict[str, A
         held = [member for group in graph.metadata.groups.values() for member in group]
         assert len({member.id for member in held}) == len(held)
         assert all(members[member.id] == member.attribution for member in held)
-        if graph.metadata.pruning:
-            assert 0 <= graph.metadata.pruning["influence_kept"] <= 1
+        cut = {step for step, _ in steps[: place + 1]} - {"group"}
+        assert (graph.metadata.pruning is not None) == bool(cut)
+        assert 0 <= (graph.metadata.pruning or {"influence_kept": 1})["influence_kept"] <= 1
         logit = graph.nodes.set_index("id").loc["logit@4"]
         assert logit["attribution"] == pytest.approx(graph.metadata.value, rel=1e-9)
 

@@ -40,6 +40,7 @@ PUBLIC = [
     "load_model",
     "log_prob_target",
     "logit_target",
+    "rank_components",
     "run_with_lean_cache",
     "strongest_paths",
 ]

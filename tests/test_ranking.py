@@ -10,7 +10,7 @@ from models import EVERY_MODEL, run
 from torch import Tensor
 
 from recursive_dla import InputError, UnsupportedModelError, attribution_graph
-from recursive_dla.attribution.ranking import PathWeights, _through_scores, rank_components
+from recursive_dla.attribution.ranking import PathWeights, rank_components, through_scores
 from recursive_dla.attribution.targets import direction_target
 from recursive_dla.cache.activation_cache import as_cache
 
@@ -70,11 +70,11 @@ def test_credit_through_scores_is_the_derivative_of_the_heads(name: str, path: s
         return z["z"]
 
     g = torch.randn(cache["resid_pre", 0].shape[1:], dtype=torch.float64, generator=generator)
-    layer = cache.weights.layers[last].attention
-    at_z = torch.einsum("qm,hdm->hqd", g, layer.W_O)
-    found = _through_scores(cache, last, layer, at_z, check=True)[path == "k"]
-    moved = torch.einsum("hqd,qhd->", at_z, (heads_with(1) - heads_with(-1))[0]) / (2 * step)
-    terms = found * bump[0].permute(1, 0, 2)
+    layer = cache.weights.layers[last]
+    at_z = torch.einsum("qm,hdm->qhd", g, layer.attention.W_O)[None]
+    found = through_scores(cache, last, layer, at_z, check=True)[path == "k"]
+    moved = torch.einsum("bqhd,bqhd->", at_z, heads_with(1) - heads_with(-1)) / (2 * step)
+    terms = found * bump
     # Relative to what is summed, which may cancel.
     assert float(terms.sum()) == pytest.approx(float(moved), abs=1e-3 * float(terms.abs().sum()))
 

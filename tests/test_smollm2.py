@@ -15,7 +15,7 @@ from recursive_dla.cache.activation_cache import as_cache
 
 pytestmark = pytest.mark.demo
 
-DTYPES = [torch.float32, torch.float64]
+DTYPES = [torch.float32, pytest.param(torch.float64, marks=pytest.mark.thorough)]
 RELATIVE = {torch.float32: 1e-4, torch.float64: 1e-9}
 DIFFERENCE = 5.576
 HEADS = {"L23H3": 2.078, "L29H1": 2.008, "L23H1": 0.976, "L23H7": 0.926, "L23H2": 0.863}
@@ -89,12 +89,14 @@ def test_the_complete_graph(dtype: torch.dtype) -> None:
     assert {head: direct[f"{head}@14"] for head in HEADS} == pytest.approx(HEADS, abs=5e-4)
 
 
+@pytest.mark.thorough
 def test_float32_is_float64_rounded() -> None:
-    narrow, wide = (graph(dtype).nodes.set_index("id")["attribution"] for dtype in DTYPES)
+    narrow, wide = (graph(dtype).nodes.set_index("id")["attribution"] for dtype in (torch.float32, torch.float64))
     assert list(narrow.index) == list(wide.index)
     assert_close(narrow.to_numpy(), wide.to_numpy(), 1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_within_a_hundredth_of_what_is_explained(dtype: torch.dtype) -> None:
     """The model's own rounding, all of it: see docs/architectures.md."""

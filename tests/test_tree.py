@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,6 @@ import numpy as np
 import pytest
 import torch
 from models import (
-    ATTENTION_ONLY,
     EVERY_MODEL,
     GATED,
     MODELS,
@@ -28,6 +28,7 @@ from models import (
     WITH_EXPERTS,
     WITH_MLP,
     available,
+    matrix,
     precision,
     run,
     tiny,
@@ -38,10 +39,10 @@ from recursive_dla import AttributionTree, attribution_graph, attribution_tree, 
 from recursive_dla.attribution.targets import direction_target, log_prob_target
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import CacheError, InputError
-from recursive_dla.output.figures import tree_figure, tree_frame
+from recursive_dla.figures import tree_figure, tree_frame
 from recursive_dla.output.files.schema import schema
 from recursive_dla.output.files.tree_json import tree_document
-from recursive_dla.trees import search
+from recursive_dla.trees.expansion import Expander
 
 ANSWER, WRONG = 5, 17
 RULES = ("ratio", "frozen-gate", "integrated-gradients", "gradient", "stop")
@@ -61,6 +62,7 @@ def assert_adds_up(found: AttributionTree, relative: float) -> None:
     expanded = [number for number, row in enumerate(rows) if row["expanded"]]
     assert set(sums) == set(expanded)
     largest = max(abs(row["weight"]) for row in rows)
+    assert expanded
     for number in expanded:
         assert abs(sums[number] - rows[number]["weight"]) <= relative * largest
     assert found.completeness_error <= relative
@@ -106,12 +108,12 @@ SOME = ("gpt2", "llama-biased", "gpt-neox", "native-attention-only", *available(
 
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [
+    matrix(
         (name, unit)
         for name in EVERY_MODEL
         for unit in ("heads", "layers", "neurons")
         if unit == "heads" or name in SOME
-    ],
+    ),
 )
 def test_every_weight_is_the_product_of_the_maps_along_its_path(name: str, unit: str) -> None:
     found = tree(name, unit=unit, depth=4, top_k=4, min_share=0.0, max_nodes=83)
@@ -168,7 +170,7 @@ def test_all_paths_through_an_edge_sum_to_the_edge_of_the_graph(name: str) -> No
 
 
 @pytest.mark.parametrize("unit", ["heads", "neurons"])
-@pytest.mark.parametrize("name", [*MODELS, *available("gpt-neox", "gemma2", "mixtral")])
+@pytest.mark.parametrize("name", matrix([*MODELS, *available("gpt-neox", "gemma2", "mixtral")]))
 def test_starting_at_a_component_explains_its_gradient_times_its_output(name: str, unit: str) -> None:
     """Of the model with patterns, norm scales and neuron slopes frozen, by autograd."""
     frozen = Frozen(tiny(name), run(name).cache)
@@ -239,31 +241,39 @@ def test_in_single_and_half_precision(name: str) -> None:
 # --- which nodes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("top_k", "min_share", "depth"), [(3, 0.0, 2), (None, 0.05, 3), (2, 0.1, None), (7, 0.3, 1)])
-def test_the_tree_is_all_that_its_limits_allow(top_k: int | None, min_share: float, depth: int | None) -> None:
+@pytest.mark.parametrize(
+    ("top_k", "min_share", "depth", "deepest"),
+    [(3, 0.0, 2, 2), (None, 0.05, 3, 3), (2, 0.1, None, 3), (7, 0.0, None, 6), (7, 0.3, 1, 1)],
+)
+def test_the_tree_is_all_that_its_limits_allow(
+    top_k: int | None, min_share: float, depth: int | None, deepest: int
+) -> None:
     found = tree("gpt2", top_k=top_k, min_share=min_share, depth=depth)
     assert found.ended == "complete"
     nodes = found.nodes
     sources = nodes[nodes["kind"].isin(["head", "mlp", "embed", "pos_embed"])]
     assert (sources["weight"].abs() >= min_share * abs(nodes["weight"][0])).all()
-    assert nodes["depth"].max() == (nodes["depth"].max() if depth is None else depth)
+    assert nodes["depth"].max() == deepest
     inner = nodes["kind"].isin(["head", "mlp", "logit"])
-    assert (nodes["expanded"] == (inner & (True if depth is None else nodes["depth"] < depth))).all()
+    assert (nodes["expanded"] == (inner & (nodes["depth"] < (np.inf if depth is None else depth)))).all()
     complete = tree("gpt2", top_k=None, min_share=0.0, depth=1)
     everything = complete.children(0)
     mine = found.children(0)
     kept = mine[mine["kind"] != "rest"]
     cut = everything[~everything["id"].isin(kept["id"])]
-    if top_k is not None:
-        components = kept["id"].str.match(r"L\dH|L\dMLP|embed|pos_embed|L\d\.b_O")
-        assert components.sum() <= top_k
+    # Constants are kept whatever their size, biases that are written by a layer are not.
+    components = kept["id"].str.match(r"L\dH|L\dMLP|embed|pos_embed|L\d\.b_O")
+    strong = everything.loc[everything["id"].str.match(r"L\dH|L\dMLP|embed|pos_embed|L\d\.b_O"), "weight"].abs()
+    strong = strong[strong >= min_share * abs(nodes["weight"][0])]
+    assert components.sum() == (len(strong) if top_k is None else min(top_k, len(strong)))
+    assert set(strong.nlargest(components.sum())) == set(kept.loc[components, "weight"].abs())
     rest = mine[mine["kind"] == "rest"].iloc[0]
     assert rest["weight"] == pytest.approx(cut["weight"].sum(), rel=1e-9)
     assert rest["largest"] == pytest.approx(cut["weight"].abs().max(), rel=1e-12)
     assert rest["sources"] == len(cut)
     sizes = kept.loc[kept["kind"].isin(["head", "mlp", "embed", "pos_embed"]), "weight"].abs()
     assert sizes.is_monotonic_decreasing
-    assert sizes.min() >= rest["largest"] or top_k is None
+    assert sizes.min() >= rest["largest"]
 
 
 def test_the_strongest_node_is_always_next() -> None:
@@ -281,14 +291,14 @@ def test_the_strongest_node_is_always_next() -> None:
     assert_close(again.nodes["weight"].tolist(), nodes["weight"].tolist(), 1e-12)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 256])
-def test_resumed_equals_unresumed_whatever_goes_together(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("steps", [(0, 31, 39), (1,) * 70, (70,)], ids=["some", "one by one", "all"])
+def test_resumed_equals_unresumed_whatever_goes_together(steps: tuple[int, ...]) -> None:
     options = {"depth": None, "top_k": 5, "min_share": 0.0}
     whole = tree("llama-biased", **options, max_nodes=90)
-    monkeypatch.setattr(search, "_BATCH", batch)
     resumed = tree("llama-biased", **options, max_nodes=20)
     before = resumed.nodes
-    resumed.grow(0).grow(31).grow(39)
+    for step in steps:
+        resumed.grow(step)
     assert_same(resumed, whole)
     first = [*before.columns.drop("expanded")]
     assert resumed.nodes[first].head(len(before)).equals(before[first])
@@ -301,21 +311,21 @@ def assert_same(one: AttributionTree, other: AttributionTree) -> None:
 
 
 def test_nothing_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    computed: list[int] = []
-    compute = search.TreeSearch._compute
+    computed: list[tuple[int, int, bytes]] = []
+    expand = Expander.expand
 
-    def counted(self: Any, nodes: list[int]) -> None:
-        computed.extend(nodes)
-        compute(self, nodes)
+    def counted(self: Expander, code: np.ndarray, pos: np.ndarray, directions: torch.Tensor, *others: Any) -> Any:
+        computed.extend(zip(code.tolist(), pos.tolist(), map(bytes, directions.numpy()), strict=True))
+        return expand(self, code, pos, directions, *others)
 
-    monkeypatch.setattr(search.TreeSearch, "_compute", counted)
-    found = tree("gpt2", depth=2, top_k=4)
+    monkeypatch.setattr(Expander, "expand", counted)
+    found = tree("gpt2", depth=2, top_k=7, min_share=0.0)
     found.expand(found.find(found.nodes["id"][1])).grow(40).expand(
         [0, *found.nodes.index[found.nodes["kind"] == "head"][:5]]
     )
     found.grow(20)
     assert len(computed) == len(set(computed))
-    assert set(np.nonzero(found.nodes["expanded"].to_numpy())[0]) <= set(computed)
+    assert len(computed) >= found.nodes["expanded"].sum() > 60
 
 
 def test_growing_deeper_goes_on_below() -> None:
@@ -333,7 +343,7 @@ def test_growing_deeper_goes_on_below() -> None:
 
 def test_a_budget_of_seconds_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10_000))
-    monkeypatch.setattr(search.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     found = tree("gpt2", depth=None, top_k=None, min_share=0.0, max_nodes=None, max_seconds=11.0)
     assert found.ended == "seconds"
     assert found.nodes["expanded"].sum() == 10
@@ -341,26 +351,26 @@ def test_a_budget_of_seconds_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = search.TreeSearch._compute
-    calls = []
+    looks = []
 
-    def pressing(self: Any, nodes: list[int]) -> None:
-        calls.append(nodes)
-        if len(calls) == 3:
+    def pressing() -> float:
+        """A clock that is looked at before every node; at the 50th look, Ctrl-C is pressed."""
+        looks.append(None)
+        if len(looks) == 50:
             os.kill(os.getpid(), signal.SIGINT)
-        compute(self, nodes)
+        return 0.0
 
-    monkeypatch.setattr(search.TreeSearch, "_compute", pressing)
     before = signal.getsignal(signal.SIGINT)
-    found = tree("gpt2", depth=None, top_k=4, min_share=0.0, max_nodes=400)
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "monotonic", pressing)
+        found = tree("gpt2", depth=None, top_k=7, min_share=0.0, max_nodes=400, max_seconds=60.0)
     assert found.ended == "interrupted"
-    assert 0 < found.nodes["expanded"].sum() < 400
+    assert found.nodes["expanded"].sum() in range(40, 50)
     assert "stopped by Ctrl-C" in str(found)
     assert signal.getsignal(signal.SIGINT) is before
     assert_adds_up(found, 1e-10)
-    monkeypatch.setattr(search.TreeSearch, "_compute", compute)
     found.grow(int(400 - found.nodes["expanded"].sum()))
-    assert_same(found, tree("gpt2", depth=None, top_k=4, min_share=0.0, max_nodes=400))
+    assert_same(found, tree("gpt2", depth=None, top_k=7, min_share=0.0, max_nodes=400))
 
 
 def test_other_threads_may_grow_trees() -> None:
@@ -374,8 +384,8 @@ def test_other_threads_may_grow_trees() -> None:
 # --- paths -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama-biased", "native-attention-only"])
-def test_only_paths_that_others_cancel_are_missed(name: str) -> None:
+@pytest.mark.parametrize(("name", "n_missed"), [("gpt2", 2), ("llama-biased", 8), ("native-attention-only", 17)])
+def test_only_paths_that_others_cancel_are_missed(name: str, n_missed: int) -> None:
     """In random models many cancel; the search says how strong the nodes are that it did not look into."""
     model, _, _, cache = run(name)
     options = {"wrong_answers": WRONG, "pos": 2}
@@ -389,9 +399,12 @@ def test_only_paths_that_others_cancel_are_missed(name: str) -> None:
     assert found.tree.nodes["expanded"].sum() < complete.nodes["expanded"].sum()
     assert_close([weight_of[path] for path in found.table["path"]], found.table["weight"].tolist(), 1e-10)
     nodes, weakest = complete.nodes, found.table["weight"].abs().min()
-    for row in complete.paths(200).table.itertuples():
-        if row.path in set(found.table["path"]) or abs(row.weight) <= weakest:
-            continue
+    strong = complete.paths(200).table
+    strong = strong[strong["weight"].abs() > weakest]
+    assert len(strong) >= 28
+    missed = strong[~strong["path"].isin(found.table["path"])]
+    assert len(missed) == n_missed
+    for row in missed.itertuples():
         on_the_way, at = [], row.row
         while at > 0:
             on_the_way.append(abs(nodes["weight"][at]))
@@ -640,14 +653,31 @@ def test_nodes_that_cannot_be_expanded_or_found() -> None:
         found.grow(None)
 
 
+def strongest_together(found: AttributionTree, most: int) -> set[int]:
+    """The root, and one after the other the strongest node whose parent is there."""
+    weight, parent = found.nodes["weight"].abs().tolist(), found.nodes["parent"].tolist()
+    taken = {0}
+    while len(taken) < most:
+        near = [row for row in range(1, len(weight)) if parent[row] in taken and row not in taken]
+        if not near:
+            break
+        taken.add(max(near, key=lambda row: weight[row]))
+    return taken
+
+
 def test_printed_it_shows_the_strongest_nodes_and_sums_the_others() -> None:
     from recursive_dla.output.tree_text import outline, tree_text
 
     found = tree("gpt2", depth=3, top_k=4)
     for most in (1, 10, 10_000):
         lines = outline(found, most)
-        shown = [line for line in lines if line.row is not None]
-        assert len(shown) <= most or most < 10_000
+        shown = {line.row for line in lines if line.row is not None}
+        strongest = strongest_together(found, most)
+        # One that would be left out alone is shown all the same, and a lone rest never is.
+        siblings = {row: set(found.children(int(found.nodes["parent"][row])).index) for row in shown | strongest if row}
+        assert all(siblings[row] <= shown for row in shown - strongest)
+        assert all(siblings[row] == {row} for row in strongest - shown)
+        assert set(found.nodes["kind"][list(strongest - shown)]) <= {"rest"}
         below: dict[int, float] = defaultdict(float)
         for line in lines[1:]:
             below[line.parent] += line.weight
@@ -658,8 +688,9 @@ def test_printed_it_shows_the_strongest_nodes_and_sums_the_others() -> None:
     value = found.metadata.value
     assert text.startswith(f"AttributionTree of 'w5' − 'w17' at 6: {value:+.4f} logits, {len(found.nodes)} nodes\n")
     unexpanded = found.nodes[found.nodes["kind"].isin(["head", "mlp"]) & ~found.nodes["expanded"]]
-    for number in re.findall(r"\[(\d+)\]$", text, flags=re.MULTILINE):
-        assert int(number) in unexpanded.index
+    numbers = re.findall(r"\[(\d+)\]$", text, flags=re.MULTILINE)
+    assert numbers
+    assert set(map(int, numbers)) <= set(unexpanded.index)
     assert repr(found) == text.splitlines()[0]
     started = tree("gpt2", start="L2H1@6")
     assert str(started).startswith("AttributionTree of L2H1@6 in 'w5' − 'w17' at 6: ")
@@ -693,13 +724,6 @@ def test_notebooks_show_markup_only_where_it_is_meant() -> None:
 
 
 def test_attention_only_models_have_no_neurons() -> None:
-    for name in available(*ATTENTION_ONLY):
-        if name in EVERY_MODEL:
-            assert set(tree(name, unit="neurons").nodes["kind"]) <= {
-                "logit",
-                "head",
-                "embed",
-                "pos_embed",
-                "bias",
-                "rest",
-            }
+    found = tree("native-attention-only", unit="neurons")
+    assert {"logit", "head", "embed", "pos_embed"} <= set(found.nodes["kind"])
+    assert found.nodes.equals(tree("native-attention-only", unit="heads").nodes)

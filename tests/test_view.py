@@ -175,7 +175,12 @@ def test_the_browser_opens_only_if_it_is_wanted(
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "recursive_dla", "view", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell starts what runs in the background with Ctrl-C ignored, and children with what it is itself.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as a POSIX signal")

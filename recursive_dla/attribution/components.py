@@ -9,6 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from recursive_dla.cache.activations import Activations
+from recursive_dla.cache.component_stacks import write_head_results
+from recursive_dla.cache.norms import apply_norm
 from recursive_dla.errors import InputError
 from recursive_dla.model.weights import ModelWeights
 
@@ -95,3 +102,42 @@ def _components(weights: ModelWeights, split_heads: bool) -> Components:
             mlp_places.append(len(found))
             found.append(Component(f"{index}_mlp_out", "mlp", index, -1))
     return Components(tuple(found), tuple(before_attention), tuple(before_mlp), tuple(mlp_places))
+
+
+def component_outputs(
+    cache: Activations, components: Components, n_pos: int | None = None
+) -> Float[Tensor, "src_comp batch pos d_model"]:
+    """The output of every component, in writing order; they sum to the final residual stream.
+
+    Heads come from the cached ``z`` and ``W_O``, everything else as it was cached. In memory, the components of a
+    position are neighbours: what is written before a point is one stretch for each position.
+
+    Args:
+        cache: The activations.
+        components: Whose outputs.
+        n_pos: At how many positions, from the first; all of them by default.
+    """
+    here = slice(n_pos)
+    embed = cache.batched("embed")[:, here]
+    stack = rearrange(
+        embed.new_empty((*embed.shape[:2], len(components), embed.shape[2])),
+        "b pos src_comp d_model -> src_comp b pos d_model",
+    )
+    for place, component in enumerate(components.all):
+        kind, layer = component.kind, component.layer
+        if layer < 0:
+            stack[place] = cache.batched(kind)[:, here]
+            continue
+        attention = cache.weights.layers[layer].attention
+        if kind in ("mlp", "attn"):
+            stack[place] = cache.batched(f"{kind}_out", layer)[:, here]
+        elif kind == "bias":
+            assert attention.b_O is not None  # it is a component only where there is one
+            out_scale = cache.norm_scale(attention.out_norm)[:, here]
+            stack[place] = apply_norm(attention.b_O, attention.out_norm, out_scale)
+        elif component.head == 0:
+            # One product fills the rows of all heads of a layer.
+            rows = stack[place : place + len(attention.W_O)]
+            write_head_results(cache.batched("z", layer)[:, here], attention.W_O, rows)
+            apply_norm(rows, attention.out_norm, cache.norm_scale(attention.out_norm)[:, here], in_place=True)
+    return stack

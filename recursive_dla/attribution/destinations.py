@@ -11,17 +11,24 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.attribution.components import Components
-from recursive_dla.attribution.mlp_rules import NeuronRule, Rule
-from recursive_dla.attribution.pullback import linearise_mlp, pull_back_mlp, pull_back_norm
+from recursive_dla.attribution.components import Components, component_outputs
+from recursive_dla.attribution.mlp_rules import MLPRule, NeuronSlopes
+from recursive_dla.attribution.pullback import (
+    at_z,
+    each_through_values,
+    neuron_slopes,
+    pull_back_mlp,
+    pull_back_neurons,
+    value_constants,
+)
 from recursive_dla.attribution.targets import Target
-from recursive_dla.attribution.writers import component_outputs
-from recursive_dla.cache.activation_cache import ActivationCache
-from recursive_dla.cache.neuron_inputs import NeuronInputs, neuron_inputs, norm_scale
+from recursive_dla.cache.activations import Activations
+from recursive_dla.cache.neuron_inputs import NeuronInputs, at_places, neuron_inputs, neuron_outputs
+from recursive_dla.cache.norms import pull_back_norm
 from recursive_dla.errors import InputError
 from recursive_dla.model.weights import MLP, Layer, Norm
 
@@ -56,31 +63,22 @@ class _Constants:
         return stacked
 
 
-def heads(cache: ActivationCache, target: Target, components: Components, rule: Rule, top_k: int) -> Pieces:
+def heads(cache: Activations, target: Target, components: Components, rule: MLPRule, top_k: int) -> Pieces:
     """``[token batch dest_l dest_h src_pos src_comp]``."""
     weights = cache.weights
     prompts = _prompts(target)
     directions, totals, constants = [], [], _Constants()
     for index, layer in enumerate(weights.layers):
         attention = layer.attention
-        direction = _before_out_norm(cache, target, index, attention.out_norm)
-        at_z = einsum(direction, attention.W_O, "token b d_model, head d_head d_model -> token b head d_head")
+        reads = at_z(_before_out_norm(cache, target, index, attention.out_norm), attention)
         z = cache.batched("z", index)[prompts, target.pos]
-        totals.append(einsum(at_z, z, "token b head d_head, b head d_head -> token b head"))
-        group = weights.n_heads // len(attention.W_V)
-        at_value = rearrange(at_z, "token b (kv group) d_head -> token b kv group d_head", group=group)
-        pulled = einsum(at_value, attention.W_V, "token b kv g d_head, kv d_model d_head -> token b kv g d_model")
-        pulled = rearrange(pulled, "token b kv g d_model -> token b (kv g) d_model")
-        directions.append(pull_back_norm(pulled, attention.norm))
+        totals.append(einsum(reads, z, "token b head d_head, b head d_head -> token b head"))
+        directions.append(pull_back_norm(each_through_values(reads, attention), attention.norm))
         attended = cache.batched("pattern", index)[prompts, :, target.pos].sum(-1)
-        if attention.norm is not None and attention.norm.bias is not None:
-            constants.add(index, {f"{attention.norm.name}.b": attended * (pulled @ attention.norm.bias)})
-        if attention.b_V is not None:
-            b_V = repeat(attention.b_V, "kv d_head -> (kv group) d_head", group=group)
-            constants.add(index, {"b_V": attended * (at_z * b_V).sum(-1)})
+        constants.add(index, value_constants(reads, attended.expand(reads.shape[:-1]), attention))
     layers = range(weights.n_layers)
     pattern = torch.stack([cache.batched("pattern", index)[prompts, :, target.pos] for index in layers])
-    scale = torch.stack([norm_scale(cache, layer.attention.norm)[..., 0] for layer in weights.stored_layers])
+    scale = torch.stack([cache.norm_scale(layer.attention.norm)[..., 0] for layer in weights.stored_layers])
     # The large contraction comes before pattern and scale, which only weight its results: the other way round it would
     # need a [head, src_pos, d_model] tensor.
     values = _contract_prefixes(
@@ -97,13 +95,13 @@ def heads(cache: ActivationCache, target: Target, components: Components, rule: 
     return Pieces(values, axes, torch.stack(totals, dim=2), constants.stacked(len(layers)))
 
 
-def mlps(cache: ActivationCache, target: Target, components: Components, rule: Rule, top_k: int) -> Pieces:
+def mlps(cache: Activations, target: Target, components: Components, rule: MLPRule, top_k: int) -> Pieces:
     """``[token batch dest_l src_comp]``."""
     prompts = _prompts(target)
     directions, totals, constants = [], [], _Constants()
     for index, (layer, mlp) in enumerate(_layers_with_mlp(cache)):
-        neurons = linearise_mlp(mlp, rule, _inputs_at(cache, target, index, layer))
-        pulled, parts = pull_back_mlp(_before_out_norm(cache, target, index, mlp.out_norm), mlp, neurons)
+        slopes = neuron_slopes(mlp, rule, _inputs_at(cache, target, index, layer))
+        pulled, parts = pull_back_mlp(_before_out_norm(cache, target, index, mlp.out_norm), mlp, slopes)
         directions.append(_before_norm(cache, target, mlp.norm, pulled))
         totals.append((_read_at(target, index) * cache.batched("mlp_out", index)[prompts, target.pos]).sum(-1))
         constants.add(index, parts)
@@ -113,7 +111,7 @@ def mlps(cache: ActivationCache, target: Target, components: Components, rule: R
     return Pieces(values, axes, torch.stack(totals, dim=2), constants.stacked(n_layers))
 
 
-def mlp_paths(cache: ActivationCache, target: Target, components: Components, rule: Rule, top_k: int) -> Pieces:
+def mlp_paths(cache: Activations, target: Target, components: Components, rule: MLPRule, top_k: int) -> Pieces:
     """``[token batch dest_l path src_comp]``: what comes through ``gate`` and through ``up``, each with its own total.
 
     The totals of the two, plus ``b_out`` and the rule's remainder, are the MLP's.
@@ -124,11 +122,11 @@ def mlp_paths(cache: ActivationCache, target: Target, components: Components, ru
             raise InputError("`dest='mlp-paths'` needs gated MLPs, and this model's are plain. Use dest='mlps'.")
         inputs = _inputs_at(cache, target, index, layer)
         at_output = _before_out_norm(cache, target, index, mlp.out_norm)
-        found = linearise_mlp(mlp, rule, inputs)
+        found = neuron_slopes(mlp, rule, inputs)
         through, path_totals, path_parts = [], [], []
         for path in ("gate", "up"):
             only = [
-                NeuronRule(each.gate_slope, None, None) if path == "gate" else NeuronRule(None, each.up_slope, None)
+                NeuronSlopes(each.gate, None, None) if path == "gate" else NeuronSlopes(None, each.up, None)
                 for each in found
             ]
             pulled, parts = pull_back_mlp(at_output, mlp, only)
@@ -151,27 +149,26 @@ def mlp_paths(cache: ActivationCache, target: Target, components: Components, ru
     return Pieces(values, axes, torch.stack(totals, dim=2), constants.stacked(n_layers))
 
 
-def _path_total(at_output: Tensor, mlp: MLP, only: list[NeuronRule], inputs: list[NeuronInputs]) -> Tensor:
+def _path_total(at_output: Tensor, mlp: MLP, only: list[NeuronSlopes], inputs: list[NeuronInputs]) -> Tensor:
     """What one path of a gated MLP carries: its slopes times its own pre-activations, read along the direction."""
     total = torch.zeros_like(at_output[..., 0])
     for bank, found, given in zip(mlp.banks, only, inputs, strict=True):
-        for slope, pre in ((found.gate_slope, given.pre), (found.up_slope, given.pre_linear)):
+        for slope, pre in ((found.gate, given.pre), (found.up, given.pre_linear)):
             if slope is not None and pre is not None:
                 total = total + (at_output @ bank.W_out.mT * slope * pre).sum(-1)
     return total
 
 
-def neurons(cache: ActivationCache, target: Target, components: Components, rule: Rule, top_k: int) -> Pieces:
+def neurons(cache: Activations, target: Target, components: Components, rule: MLPRule, top_k: int) -> Pieces:
     """``[token batch neuron src_comp]`` of the ``top_k`` neurons, found without a ``[neuron, d_model]`` stack."""
     layers = list(_layers_with_mlp(cache))
     found, at_neurons, contributions = [], [], []
     for index, (layer, mlp) in enumerate(layers):
         bank = mlp.neurons
         inputs = _inputs_at(cache, target, index, layer)
-        (linear,) = linearise_mlp(mlp, rule, inputs)
         at_neurons.append(_before_out_norm(cache, target, index, mlp.out_norm) @ bank.W_out.mT)
-        contributions.append(at_neurons[-1] * _post(linear, inputs[0]))
-        found.append(linear)
+        contributions.append(at_neurons[-1] * neuron_outputs(mlp, inputs[0]))
+        found.extend(neuron_slopes(mlp, rule, inputs))
     totals = torch.stack(contributions, dim=2)
     d_mlp = totals.shape[-1]
     strength = totals.abs().amax((0, 1)).flatten()
@@ -184,7 +181,8 @@ def neurons(cache: ActivationCache, target: Target, components: Components, rule
     for index, (_, mlp) in enumerate(layers):
         here = chosen[chosen // d_mlp == index] % d_mlp
         place = slice(len(labels), len(labels) + len(here))
-        pulled, parts = _pull_back_neurons(at_neurons[index][..., here], mlp, found[index], here)
+        slopes = NeuronSlopes(*(None if part is None else part[..., here] for part in found[index]))
+        pulled, parts = pull_back_neurons(at_neurons[index][..., here], mlp.neurons, here, slopes, mlp.norm)
         directions.append(_before_norm(cache, target, mlp.norm, pulled))
         for name, part in parts.items():
             constants.setdefault(name, part.new_zeros((*part.shape[:2], len(chosen))))[..., place] = part
@@ -195,36 +193,7 @@ def neurons(cache: ActivationCache, target: Target, components: Components, rule
     return Pieces(values, axes, totals.flatten(2)[..., chosen], constants)
 
 
-def _post(linear: NeuronRule, given: NeuronInputs) -> Tensor:
-    """The neurons' outputs, put together again from what a rule made of them."""
-    parts = ((linear.gate_slope, given.pre), (linear.up_slope, given.pre_linear), (linear.remainder, 1.0))
-    terms = [slope * factor for slope, factor in parts if slope is not None and factor is not None]
-    return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
-
-
-def _pull_back_neurons(
-    at_neurons: Float[Tensor, "token b neuron"], mlp: MLP, linear: NeuronRule, chosen: Tensor
-) -> tuple[Float[Tensor, "token b neuron d_model"], dict[str, Float[Tensor, "token b neuron"]]]:
-    """As :func:`recursive_dla.attribution.pullback.pull_back_mlp`, but for each of the chosen neurons apart."""
-    bank = mlp.neurons
-    gate = (bank.W_in, bank.b_in, "b_in") if bank.W_gate is None else (bank.W_gate, bank.b_gate, "b_gate")
-    pulled = at_neurons.new_zeros((*at_neurons.shape, bank.W_in.shape[0]))
-    constants = {}
-    for slope, (weight, bias, name) in ((linear.gate_slope, gate), (linear.up_slope, (bank.W_in, bank.b_in, "b_in"))):
-        if slope is None:
-            continue
-        at_pre = at_neurons * slope[..., chosen]
-        pulled = pulled + at_pre[..., None] * weight[:, chosen].mT
-        if bias is not None:
-            constants[name] = at_pre * bias[chosen]
-    if mlp.norm is not None and mlp.norm.bias is not None:
-        constants[f"{mlp.norm.name}.b"] = pulled @ mlp.norm.bias
-    if linear.remainder is not None:
-        constants["remainder"] = at_neurons * linear.remainder[..., chosen]
-    return pulled, constants
-
-
-def _layers_with_mlp(cache: ActivationCache) -> Iterator[tuple[Layer, MLP]]:
+def _layers_with_mlp(cache: Activations) -> Iterator[tuple[Layer, MLP]]:
     if not cache.weights.has_mlp:
         raise InputError(f"Model {cache.weights.name} has only attention, so there are no MLPs to break down.")
     for layer in cache.weights.layers:
@@ -236,19 +205,15 @@ def _prompts(target: Target) -> Tensor:
     return torch.arange(len(target.pos), device=target.direction.device)
 
 
-def _inputs_at(cache: ActivationCache, target: Target, index: int, layer: Layer) -> list[NeuronInputs]:
+def _inputs_at(cache: Activations, target: Target, index: int, layer: Layer) -> list[NeuronInputs]:
     """What a layer's neurons worked with at the target's positions; ``pos`` is gone, and each part ``[batch, …]``."""
-    prompts = _prompts(target)
-    return [
-        NeuronInputs._make(None if part is None else part[prompts, target.pos] for part in bank)
-        for bank in neuron_inputs(cache, index, layer)
-    ]
+    return at_places(neuron_inputs(cache, index, layer), _prompts(target), target.pos)
 
 
-def _before_norm(cache: ActivationCache, target: Target, norm: Norm | None, pulled: Tensor) -> Tensor:
+def _before_norm(cache: Activations, target: Target, norm: Norm | None, pulled: Tensor) -> Tensor:
     """``[token b ... d_model]``, reading the normalised stream at the target's positions, as reading the stream."""
-    scale = norm_scale(cache, norm)[_prompts(target), target.pos]
-    return pull_back_norm(pulled, norm) / scale.view(-1, *[1] * (pulled.ndim - 2))
+    scale = cache.norm_scale(norm)[_prompts(target), target.pos]
+    return pull_back_norm(pulled, norm, scale.view(-1, *[1] * (pulled.ndim - 2)))
 
 
 def _read_at(target: Target, index: int) -> Float[Tensor, "token b d_model"]:
@@ -258,10 +223,10 @@ def _read_at(target: Target, index: int) -> Float[Tensor, "token b d_model"]:
 
 
 def _before_out_norm(
-    cache: ActivationCache, target: Target, index: int, norm: Norm | None
+    cache: Activations, target: Target, index: int, norm: Norm | None
 ) -> Float[Tensor, "token b d_model"]:
     """What is read from the outputs of a layer, before the norm that a sublayer of it ends in."""
-    return pull_back_norm(_read_at(target, index), norm) / norm_scale(cache, norm)[_prompts(target), target.pos]
+    return pull_back_norm(_read_at(target, index), norm, cache.norm_scale(norm)[_prompts(target), target.pos])
 
 
 def _contract_prefixes(
@@ -290,7 +255,7 @@ def _contract_prefixes(
 
 
 def _contract_at_target(
-    cache: ActivationCache,
+    cache: Activations,
     target: Target,
     components: Components,
     directions: Float[Tensor, "token b dest *path d_model"],
@@ -302,7 +267,7 @@ def _contract_at_target(
     return _contract_prefixes(directions, outputs[:, :, None], before, at_once)[..., 0, :]
 
 
-DESTINATIONS: dict[str, Callable[[ActivationCache, Target, Components, Rule, int], Pieces]] = {
+DESTINATIONS: dict[str, Callable[[Activations, Target, Components, MLPRule, int], Pieces]] = {
     "heads": heads,
     "mlps": mlps,
     "mlp-paths": mlp_paths,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.cache.activations import Activations
+from recursive_dla.model.tokens import token_texts
 
 _SIGNS = {" ": "·", "\n": "⏎", "\t": "⇥"}
 
 
-def prompt_texts(cache: ActivationCache) -> tuple[tuple[str, ...], ...]:
+def prompt_texts(cache: Activations) -> tuple[tuple[str, ...], ...]:
     """The texts of each prompt's tokens; ``(0)``, ``(1)``, … where the cache does not tell which tokens they are."""
-    from recursive_dla.model.tokens import token_texts
-
     ids = cache.tokens()
     if ids is None:
         batch, n_pos = cache.batched("embed").shape[:2]

@@ -3,7 +3,7 @@
 A neuron writes ``post = act(gate) * up`` times its row of ``W_out`` (``up = 1`` in a plain MLP, where ``gate`` is its
 only pre-activation). Each rule is an elementwise function that replaces it by a linear one at the cached point,
 
-    post = gate_slope * gate + up_slope * up + remainder ,
+    post = slopes.gate * gate + slopes.up * up + slopes.remainder ,
 
 and so decides how a direction is pulled back through the MLP. All rules are exact in this sense; they differ in how
 much they leave in ``remainder``, which is reported as a source of its own. To add a rule, write such a function and
@@ -23,36 +23,36 @@ from recursive_dla.errors import InputError
 from recursive_dla.model.activation_functions import Activation
 
 
-class NeuronRule(NamedTuple):
-    """``post = gate_slope * gate + up_slope * up + remainder``, elementwise. ``None`` stands for zero."""
+class NeuronSlopes(NamedTuple):
+    """``post = slopes.gate * gate + slopes.up * up + slopes.remainder``, elementwise. ``None`` stands for zero."""
 
-    gate_slope: Float[Tensor, "*batch pos d_mlp"] | None
-    up_slope: Float[Tensor, "*batch pos d_mlp"] | None
+    gate: Float[Tensor, "*batch pos d_mlp"] | None
+    up: Float[Tensor, "*batch pos d_mlp"] | None
     remainder: Float[Tensor, "*batch pos d_mlp"] | None
 
 
-Rule = Callable[[Activation, Tensor, "Tensor | None"], NeuronRule]
+MLPRule = Callable[[Activation, Tensor, "Tensor | None"], NeuronSlopes]
 
 
-def ratio(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronRule:
+def ratio(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronSlopes:
     """Plain: all through the slope ``act(gate) / gate``. Gated: half through each factor, the other one frozen.
 
     The halves are the Shapley value of the two factors from a zero baseline. No remainder.
     """
     slope = act.slope(gate)
     if up is None:
-        return NeuronRule(slope, None, None)
-    return NeuronRule(0.5 * slope * up, 0.5 * slope * gate, None)
+        return NeuronSlopes(slope, None, None)
+    return NeuronSlopes(0.5 * slope * up, 0.5 * slope * gate, None)
 
 
-def frozen_gate(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronRule:
+def frozen_gate(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronSlopes:
     """Gated MLPs only: ``act(gate)`` is a constant and all credit goes through ``up``. No remainder."""
     if up is None:
         raise InputError("The rule 'frozen-gate' needs a gated MLP, and this model's is plain. Use rule='ratio'.")
-    return NeuronRule(None, act.function(gate), None)
+    return NeuronSlopes(None, act.function(gate), None)
 
 
-def integrated_gradients(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronRule:
+def integrated_gradients(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronSlopes:
     """Gradients integrated along the straight line from zero (Sundararajan et al. 2017). No remainder.
 
     A plain neuron gets its whole output, as with ``ratio``. Of a gated one, ``up`` gets the share
@@ -66,25 +66,25 @@ def integrated_gradients(act: Activation, gate: Tensor, up: Tensor | None) -> Ne
     mean_slope = torch.zeros_like(gate)
     for t, weight in zip(nodes, weights, strict=True):
         mean_slope += weight * t * act.slope(t * gate)
-    return NeuronRule((act.slope(gate) - mean_slope) * up, mean_slope * gate, None)
+    return NeuronSlopes((act.slope(gate) - mean_slope) * up, mean_slope * gate, None)
 
 
-def gradient(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronRule:
+def gradient(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronSlopes:
     """The derivative at the cached point. The remainder is what the tangent misses, and can be large."""
     post = act.function(gate)
     derivative = act.derivative(gate)
     if up is None:
-        return NeuronRule(derivative, None, post - derivative * gate)
-    return NeuronRule(derivative * up, post, -derivative * gate * up)
+        return NeuronSlopes(derivative, None, post - derivative * gate)
+    return NeuronSlopes(derivative * up, post, -derivative * gate * up)
 
 
-def stop(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronRule:
+def stop(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronSlopes:
     """The MLP is a leaf: its whole output is remainder."""
     post = act.function(gate)
-    return NeuronRule(None, None, post if up is None else post * up)
+    return NeuronSlopes(None, None, post if up is None else post * up)
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, MLPRule] = {
     "ratio": ratio,
     "frozen-gate": frozen_gate,
     "integrated-gradients": integrated_gradients,
@@ -94,7 +94,7 @@ RULES: dict[str, Rule] = {
 DEFAULT_RULE = "ratio"
 
 
-def rule_named(name: str) -> Rule:
+def rule_named(name: str) -> MLPRule:
     """The rule called ``name``.
 
     Raises:

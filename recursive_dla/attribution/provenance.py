@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
-    from recursive_dla.attribution.targets import Target
-    from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.attribution.labels import prompt_texts
+from recursive_dla.attribution.targets import Target, answer_probabilities, label_of
+from recursive_dla.cache.activations import Activations
+from recursive_dla.model.tokens import token_texts
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,13 @@ class Provenance:
         return "".join(token.text for token in self.tokens)
 
 
-def provenances(cache: ActivationCache, target: Target) -> list[Provenance]:
+def provenances(cache: Activations, target: Target) -> list[Provenance]:
     """Of each prompt of a cache, with the first token of a target.
 
     Args:
         cache: The activations.
         target: What is explained of them.
     """
-    from recursive_dla.attribution.labels import prompt_texts
-    from recursive_dla.attribution.targets import answer_probabilities, label_of
-    from recursive_dla.model.tokens import token_texts
 
     weights, model, ids = cache.weights, cache.model, cache.tokens()
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.attribution.pullback import apply_norm, pull_back_norm
-from recursive_dla.cache.activation_cache import ActivationCache
-from recursive_dla.cache.neuron_inputs import norm_scale
+from recursive_dla.cache.activations import Activations
+from recursive_dla.cache.norms import norm_output, pull_back_norm
 from recursive_dla.errors import UnsupportedModelError
-from recursive_dla.model.weights import Attention, HeadNorm, Norm, Rotary, ScoreRule
+from recursive_dla.model.weights import Attention, HeadNorm, Layer, Norm, Rotary, Scores, per_query_head
 
 # How far attention patterns made again may be from the cached ones, whose rows each sum to one.
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
@@ -139,15 +138,16 @@ class Projection:
         return g if self.head_norm is None else self.head_norm.pull_back(g)
 
 
-def queries_and_keys(cache: ActivationCache, index: int, attention: Attention) -> tuple[Projection, Projection]:
+def queries_and_keys(cache: Activations, index: int, layer: Layer) -> tuple[Projection, Projection]:
     """A layer's queries and keys; heads that share a key have it once.
 
     Raises:
         CacheError: The cache lacks the stream, or the rotations of rotary embeddings.
     """
-    read = normalised_stream(cache, index, attention)
-    norm = (attention.norm, norm_scale(cache, attention.norm))
-    rotation = _rotation(cache, index, attention.scores.rotary)
+    read = normalised_stream(cache, index, layer.attention)
+    norm = (layer.attention.norm, cache.norm_scale(layer.attention.norm))
+    scores = layer.scores
+    rotation = _rotation(cache, index, scores.rotary)
 
     def made(weight: Tensor, name: str, bias: Tensor | None, head_norm: HeadNorm | None) -> Projection:
         vectors = einsum(read, weight, "b pos d_model, head d_model d_head -> head b pos d_head")
@@ -159,17 +159,15 @@ def queries_and_keys(cache: ActivationCache, index: int, attention: Attention) -
             vectors = vectors if frozen.bias is None else vectors + frozen.bias
         return Projection(weight, (name, bias), norm, frozen, rotation, rotation.rotate(vectors))
 
-    rule = attention.scores
     return (
-        made(attention.W_Q, "b_Q", attention.b_Q, rule.q_norm),
-        made(attention.W_K, "b_K", attention.b_K, rule.k_norm),
+        made(scores.W_Q, "b_Q", scores.b_Q, scores.q_norm),
+        made(scores.W_K, "b_K", scores.b_K, scores.k_norm),
     )
 
 
-def normalised_stream(cache: ActivationCache, index: int, attention: Attention) -> Float[Tensor, "batch pos d_model"]:
+def normalised_stream(cache: Activations, index: int, attention: Attention) -> Float[Tensor, "batch pos d_model"]:
     """What a layer's queries, keys and values are made from."""
-    read = apply_norm(cache.batched("resid_pre", index), attention.norm, norm_scale(cache, attention.norm))
-    return read if attention.norm is None or attention.norm.bias is None else read + attention.norm.bias
+    return norm_output(cache.batched("resid_pre", index), attention.norm, cache.norm_scale(attention.norm))
 
 
 def _frozen(head_norm: HeadNorm, vectors: Float[Tensor, "head batch pos d_head"]) -> FrozenHeadNorm:
@@ -189,7 +187,7 @@ def _frozen(head_norm: HeadNorm, vectors: Float[Tensor, "head batch pos d_head"]
     return FrozenHeadNorm(norm.name, weight, None if norm.bias is None else by_head(norm.bias), norm.centers, scale)
 
 
-def _rotation(cache: ActivationCache, index: int, rotary: Rotary | None) -> Rotation:
+def _rotation(cache: Activations, index: int, rotary: Rotary | None) -> Rotation:
     if rotary is None:
         return Rotation(None, None, adjacent=False)
     read = cache.batched("resid_pre", index)
@@ -200,32 +198,22 @@ def _rotation(cache: ActivationCache, index: int, rotary: Rotary | None) -> Rota
     return Rotation(cos.to(read.dtype), sin.to(read.dtype), rotary.adjacent)
 
 
-def raw_scores(query: Projection, key: Projection, rule: ScoreRule) -> Float[Tensor, "batch head query key"]:
+def raw_scores(query: Projection, key: Projection, factor: float) -> Float[Tensor, "batch head query key"]:
     """``factor · q·k`` of every query with every key, before a soft cap, ALiBi and the mask."""
     keys = per_query_head(key.vectors, len(query.vectors))
-    return rule.factor * einsum(query.vectors, keys, "head b query d_head, head b key d_head -> b head query key")
+    return factor * einsum(query.vectors, keys, "head b query d_head, head b key d_head -> b head query key")
 
 
-def per_query_head(per_kv_head: Float[Tensor, "kv_head *rest"], n_heads: int) -> Float[Tensor, "head *rest"]:
-    """What heads share, once for each of them."""
-    return repeat(per_kv_head, "kv ... -> (kv group) ...", group=n_heads // len(per_kv_head))
-
-
-def summed_by_kv_head(per_head: Float[Tensor, "head *rest"], n_kv_heads: int) -> Float[Tensor, "kv_head *rest"]:
-    """What heads read from what they share, together."""
-    return rearrange(per_head, "(kv group) ... -> kv group ...", kv=n_kv_heads).sum(1)
-
-
-def alibi(rule: ScoreRule, n_pos: int) -> Float[Tensor, "head 1 key"] | None:
+def alibi(weights: Scores, n_pos: int) -> Float[Tensor, "head 1 key"] | None:
     """What ALiBi adds to the scores: the head's slope times the key's position, up to what keys share."""
-    if rule.alibi_slopes is None:
+    if weights.alibi_slopes is None:
         return None
-    slopes = rule.alibi_slopes
+    slopes = weights.alibi_slopes
     return slopes[:, None, None] * torch.arange(n_pos, device=slopes.device, dtype=slopes.dtype)
 
 
 def ensure_scores(
-    cache: ActivationCache, index: int, rule: ScoreRule, scores: Float[Tensor, "batch head query key"]
+    cache: Activations, index: int, weights: Scores, scores: Float[Tensor, "batch head query key"]
 ) -> None:
     """Verify that scores made again give the cached attention pattern, wherever it is not masked.
 
@@ -233,9 +221,9 @@ def ensure_scores(
         UnsupportedModelError: They do not, so something is in them that is not known here.
     """
     pattern = cache.batched("pattern", index)
-    if rule.soft_cap is not None:
-        scores = rule.soft_cap * torch.tanh(scores / rule.soft_cap)
-    added = alibi(rule, scores.shape[-1])
+    if weights.soft_cap is not None:
+        scores = weights.soft_cap * torch.tanh(scores / weights.soft_cap)
+    added = alibi(weights, scores.shape[-1])
     if added is not None:
         scores = scores + added
     difference = (scores.masked_fill(pattern == 0, -torch.inf).softmax(-1) - pattern).abs()

@@ -19,26 +19,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.attribution.mlp_rules import NeuronRule
-from recursive_dla.attribution.pullback import linearise_mlp, pull_back_mlp, pull_back_norm
-from recursive_dla.attribution.queries_keys import (
-    ensure_scores,
-    normalised_stream,
-    per_query_head,
-    queries_and_keys,
-    raw_scores,
-    summed_by_kv_head,
-)
+from recursive_dla.attribution.attention_rules import AttentionRule, HeadReads, frozen
+from recursive_dla.attribution.mlp_rules import MLPRule, NeuronSlopes
+from recursive_dla.attribution.pullback import HeadsStep, MLPStep, walk
+from recursive_dla.attribution.queries_keys import ensure_scores, normalised_stream, queries_and_keys, raw_scores
 from recursive_dla.attribution.targets import Answers, Positions, Target, as_target
-from recursive_dla.cache.activation_cache import ActivationCache, as_cache
+from recursive_dla.cache.activation_cache import as_cache
+from recursive_dla.cache.activations import Activations
 from recursive_dla.cache.checks import ensure_checked
-from recursive_dla.cache.neuron_inputs import neuron_inputs, norm_scale
 from recursive_dla.errors import InputError
-from recursive_dla.model.weights import Attention
+from recursive_dla.model.activation_functions import Activation
+from recursive_dla.model.weights import Layer, per_query_head, summed_by_kv_head
 
 
 @dataclass(frozen=True)
@@ -95,19 +90,19 @@ def rank_components(
         raise InputError(f"One prompt and one answer are ranked at a time. Got {tuple(target.value.shape)}.")
     if check:
         ensure_checked(cache)
-    g = torch.zeros_like(cache.batched("embed")[0])
-    g[int(target.pos[0])] = target.direction[0, 0]
+    g = torch.zeros_like(cache.batched("embed"))
+    g[0, int(target.pos[0])] = target.direction[0, 0]
     scores: list[tuple[str, str, int, int, Tensor]] = []
-    for index in reversed(range(target.layer)):
-        layer = cache.weights.layers[index]
-        pulled = torch.zeros_like(g)
-        if layer.mlp is not None:
-            scores.append((f"L{index}MLP", "mlp", index, -1, (g * cache.batched("mlp_out", index)[0]).sum(-1)))
-            pulled = _through_mlp(cache, index, g, weights)
-        at_heads = g if layer.parallel else g + pulled
-        through_heads, of_heads = _through_heads(cache, index, at_heads, weights, check)
-        scores += [(f"L{index}H{head}", "head", index, head, score) for head, score in enumerate(of_heads)]
-        g = g + pulled + through_heads
+    for step in walk(cache, g, target.layer, _mlp_rule(weights), _attention_rule(weights, check)):
+        if isinstance(step, MLPStep):
+            written = (step.g * cache.batched("mlp_out", step.layer)).sum(-1)
+            scores.append((f"L{step.layer}MLP", "mlp", step.layer, -1, written[0]))
+        elif isinstance(step, HeadsStep):
+            z = cache.batched("z", step.layer)
+            of_heads = einsum(step.at_z, z, "b query head d_head, b query head d_head -> b head query")[0]
+            scores += [
+                (f"L{step.layer}H{head}", "head", step.layer, head, score) for head, score in enumerate(of_heads)
+            ]
     return _table(scores)
 
 
@@ -122,70 +117,61 @@ def _table(scores: list[tuple[str, str, int, int, Tensor]]) -> pd.DataFrame:
     return frame.sort_values("score", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def _through_mlp(cache: ActivationCache, index: int, g: Tensor, weights: PathWeights) -> Float[Tensor, "pos d_model"]:
-    layer = cache.weights.layers[index]
-    mlp = layer.mlp
-    assert mlp is not None
+def _mlp_rule(weights: PathWeights) -> MLPRule:
+    """As ``ratio``, with these shares for the two factors of a gated neuron."""
 
-    def rule(act: Any, gate: Tensor, up: Tensor | None) -> NeuronRule:
+    def rule(act: Activation, gate: Tensor, up: Tensor | None) -> NeuronSlopes:
         slope = act.slope(gate)
         if up is None:
-            return NeuronRule(slope, None, None)
-        return NeuronRule(weights.gate * slope * up, weights.up * slope * gate, None)
+            return NeuronSlopes(slope, None, None)
+        return NeuronSlopes(weights.gate * slope * up, weights.up * slope * gate, None)
 
-    neurons = linearise_mlp(mlp, rule, neuron_inputs(cache, index, layer))
-    at_output = pull_back_norm(g, mlp.out_norm) / norm_scale(cache, mlp.out_norm)
-    pulled, _ = pull_back_mlp(at_output, mlp, neurons)
-    return (pull_back_norm(pulled, mlp.norm) / norm_scale(cache, mlp.norm))[0]
+    return rule
 
 
-def _through_heads(
-    cache: ActivationCache, index: int, g: Tensor, weights: PathWeights, check: bool
-) -> tuple[Float[Tensor, "pos d_model"], Float[Tensor, "head pos"]]:
-    attention = cache.weights.layers[index].attention
-    scale = norm_scale(cache, attention.norm)[0]
-    g = pull_back_norm(g, attention.out_norm) / norm_scale(cache, attention.out_norm)[0]
-    pattern = cache.batched("pattern", index)[0]
-    at_z = einsum(g, attention.W_O, "query d_model, head d_head d_model -> head query d_head")
-    scores = einsum(at_z, cache.batched("z", index)[0], "head query d_head, query head d_head -> head query")
-    at_value = weights.value * einsum(pattern, at_z, "head query key, head query d_head -> head key d_head")
-    pulled = _through_weight(summed_by_kv_head(at_value, len(attention.W_V)), attention.W_V)
-    if weights.query or weights.key:
-        at_query, at_key = _through_scores(cache, index, attention, at_z, check)
-        pulled = pulled + _through_weight(weights.query * at_query, attention.W_Q)
-        pulled = pulled + _through_weight(weights.key * at_key, attention.W_K)
-    return pull_back_norm(pulled, attention.norm) / scale, scores
+def _attention_rule(weights: PathWeights, check: bool) -> AttentionRule:
+    """Through values by the pattern, through queries and keys by the softmax's derivative, each with its share."""
+
+    def rule(cache: Activations, index: int, layer: Layer, at_z: Float[Tensor, "batch pos head d_head"]) -> HeadReads:
+        at_values = weights.value * frozen(cache, index, layer, at_z).at_values
+        if not (weights.query or weights.key):
+            return HeadReads(at_values)
+        at_queries, at_keys = through_scores(cache, index, layer, at_z, check)
+        return HeadReads(at_values, weights.query * at_queries, weights.key * at_keys)
+
+    return rule
 
 
-def _through_scores(
-    cache: ActivationCache, index: int, attention: Attention, at_z: Float[Tensor, "head pos d_head"], check: bool
-) -> tuple[Float[Tensor, "head pos d_head"], Float[Tensor, "kv_head pos d_head"]]:
+def through_scores(
+    cache: Activations, index: int, layer: Layer, at_z: Float[Tensor, "batch pos head d_head"], check: bool
+) -> tuple[Float[Tensor, "batch pos head d_head"], Float[Tensor, "batch pos kv_head d_head"]]:
     """What the answer reads, through a layer's attention scores, from its queries and from its keys.
 
-    By the derivative of the softmax, and of the soft cap if there is one; norms on queries and keys are frozen.
+    By the derivative of the softmax, and of the soft cap if there is one; norms on queries and keys are frozen. Both
+    read products of the normalised stream with ``W_Q`` and with ``W_K``.
     """
-    n_heads, rule = len(at_z), attention.scores
-    query, key = queries_and_keys(cache, index, attention)
-    scores = raw_scores(query, key, rule)
+    n_heads, weights = at_z.shape[2], layer.scores
+    query, key = queries_and_keys(cache, index, layer)
+    scores = raw_scores(query, key, weights.factor)
     if check:
-        ensure_scores(cache, index, rule, scores)
-    values = einsum(
-        normalised_stream(cache, index, attention)[0], attention.W_V, "key d_model, kv d_model d_head -> kv key d_head"
-    )
+        ensure_scores(cache, index, weights, scores)
+    attention = layer.attention
+    read = normalised_stream(cache, index, attention)
+    values = einsum(read, attention.W_V, "b key d_model, kv d_model d_head -> kv b key d_head")
     if attention.b_V is not None:
-        values = values + attention.b_V[:, None]
-    pattern = cache.batched("pattern", index)[0]
-    read = einsum(at_z, per_query_head(values, n_heads), "head query d_head, head key d_head -> head query key")
-    at_scores = pattern * (read - (pattern * read).sum(-1, keepdim=True)) * rule.factor
-    if rule.soft_cap is not None:
-        at_scores = at_scores * (1 - torch.tanh(scores[0] / rule.soft_cap).square())
-    keys = per_query_head(key.vectors, n_heads)[:, 0]
-    at_query = einsum(at_scores, keys, "head query key, head key d_head -> head query d_head")
-    at_key = einsum(at_scores, query.vectors[:, 0], "head query key, head query d_head -> head key d_head")
-    at_key = summed_by_kv_head(at_key, len(attention.W_K))
-    return query.pull_back(at_query[:, None])[:, 0], key.pull_back(at_key[:, None])[:, 0]
-
-
-def _through_weight(at_vectors: Float[Tensor, "head pos d_head"], weight: Tensor) -> Float[Tensor, "pos d_model"]:
-    """Back through ``W_Q``, ``W_K`` or ``W_V``."""
-    return einsum(at_vectors, weight, "head pos d_head, head d_model d_head -> pos d_model")
+        values = values + attention.b_V[:, None, None]
+    pattern = cache.batched("pattern", index)
+    of_values = einsum(
+        at_z, per_query_head(values, n_heads), "b query head d_head, head b key d_head -> b head query key"
+    )
+    at_scores = pattern * (of_values - (pattern * of_values).sum(-1, keepdim=True)) * weights.factor
+    if weights.soft_cap is not None:
+        at_scores = at_scores * (1 - torch.tanh(scores / weights.soft_cap).square())
+    keys = per_query_head(key.vectors, n_heads)
+    at_queries = query.pull_back(einsum(at_scores, keys, "b head query key, head b key d_head -> head b query d_head"))
+    at_keys = einsum(at_scores, query.vectors, "b head query key, head b query d_head -> b key head d_head")
+    at_keys = rearrange(summed_by_kv_head(at_keys, len(weights.W_K)), "b key kv d_head -> kv b key d_head")
+    return (
+        rearrange(at_queries, "head b query d_head -> b query head d_head"),
+        rearrange(key.pull_back(at_keys), "kv b key d_head -> b key kv d_head"),
+    )

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from recursive_dla.attribution.pullback import apply_norm, pull_back_norm
-from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.cache.activations import Activations
 from recursive_dla.cache.hook_names import LOGITS
-from recursive_dla.cache.neuron_inputs import ensure_same_place, norm_scale
+from recursive_dla.cache.norms import apply_norm, norm_output, pull_back_norm
 from recursive_dla.errors import InputError
 from recursive_dla.model.tokens import token_ids, token_texts
 from recursive_dla.model.weights import ModelWeights, Norm, is_half
@@ -38,6 +37,7 @@ class Target:
         labels: One per token, such as ``"' Mary' − ' John'"``.
         answers: Token ids; ``None`` for a direction.
         wrong_answers: Token ids of what is subtracted; ``None`` if nothing is.
+        label_form: What the labels say of the answers, which take the place of ``{}``.
     """
 
     direction: Float[Tensor, "batch token d_model"]
@@ -48,10 +48,16 @@ class Target:
     labels: tuple[str, ...]
     answers: Int[Tensor, "batch token"] | None = None
     wrong_answers: Int[Tensor, "batch token"] | None = None
+    label_form: str = "{}"
+
+    @property
+    def n_pos(self) -> int:
+        """How many positions, from the first, what is read can depend on: nothing flows to it from later ones."""
+        return int(self.pos.max()) + 1
 
 
 def logit_target(
-    cache: ActivationCache, answers: Answers, *, wrong_answers: Answers | None = None, pos: Positions = None
+    cache: Activations, answers: Answers, *, wrong_answers: Answers | None = None, pos: Positions = None
 ) -> Target:
     """The logits of ``answers``, or with ``wrong_answers`` the logit differences: the default of every function here.
 
@@ -66,11 +72,10 @@ def logit_target(
     if wrong is not None:
         minus, minus_b_U = _unembedding(cache, wrong)
         unembedding, b_U = unembedding - minus, b_U - minus_b_U
-    labels = _before_cap(weights, _labels(cache.model, right, wrong))
-    return _read_logits(cache, unembedding, b_U, positions, labels, right, wrong)
+    return _read_logits(cache, unembedding, b_U, positions, _before_cap(weights, "{}"), right, wrong)
 
 
-def centred_logit_target(cache: ActivationCache, answers: Answers, *, pos: Positions = None) -> Target:
+def centred_logit_target(cache: Activations, answers: Answers, *, pos: Positions = None) -> Target:
     """The logits of ``answers`` less the mean logit of the vocabulary.
 
     What raises all tokens alike changes no prediction, and counts for nothing here. Of a model that soft-caps its
@@ -85,11 +90,10 @@ def centred_logit_target(cache: ActivationCache, answers: Answers, *, pos: Posit
     unembedding = unembedding - weights.W_U.mean(1, dtype=unembedding.dtype)
     if weights.b_U is not None:
         b_U = b_U - weights.b_U.mean(dtype=b_U.dtype)
-    labels = _before_cap(weights, tuple(f"{label} − mean" for label in _labels(cache.model, right, None)))
-    return _read_logits(cache, unembedding, b_U, positions, labels, right, None)
+    return _read_logits(cache, unembedding, b_U, positions, _before_cap(weights, "{} − mean"), right, None)
 
 
-def log_prob_target(cache: ActivationCache, answers: Answers, *, pos: Positions = None) -> Target:
+def log_prob_target(cache: Activations, answers: Answers, *, pos: Positions = None) -> Target:
     """The log-probabilities of ``answers``, in nats, made linear at the cached logits.
 
     ``log p_a = Σ_v (1[v = a] − p_v) logit_v + softmax``: each logit with its derivative, and a constant named
@@ -106,14 +110,13 @@ def log_prob_target(cache: ActivationCache, answers: Answers, *, pos: Positions 
     slopes = torch.nn.functional.one_hot(right.to(log_probs.device), weights.d_vocab) - log_probs.exp()[:, None]
     slopes = slopes * derivative[:, None]
     b_U = torch.zeros_like(slopes[..., 0]) if weights.b_U is None else slopes @ weights.b_U.to(slopes.dtype)
-    labels = tuple(f"log p({label})" for label in _labels(cache.model, right, None))
-    target = _read_logits(cache, slopes @ weights.W_U.mT.to(slopes.dtype), b_U, positions, labels, right, None)
+    target = _read_logits(cache, slopes @ weights.W_U.mT.to(slopes.dtype), b_U, positions, "log p({})", right, None)
     value = log_probs.gather(-1, right.to(log_probs.device))
     return replace(target, constants={**target.constants, "softmax": value - target.value}, value=value)
 
 
 @torch.no_grad()
-def answer_probabilities(cache: ActivationCache, target: Target) -> list[float | None]:
+def answer_probabilities(cache: Activations, target: Target) -> list[float | None]:
     """For each prompt, the probability that the model gives to the first answer; ``None`` for a direction."""
     if target.answers is None:
         return [None] * len(target.pos)
@@ -123,7 +126,7 @@ def answer_probabilities(cache: ActivationCache, target: Target) -> list[float |
 
 
 def direction_target(
-    cache: ActivationCache,
+    cache: Activations,
     direction: Float[Tensor, "*token d_model"],
     *,
     layer: int | None = None,
@@ -171,9 +174,7 @@ def direction_target(
     )
 
 
-def as_target(
-    cache: ActivationCache, answers: Answers | Target, wrong_answers: Answers | None, pos: Positions
-) -> Target:
+def as_target(cache: Activations, answers: Answers | Target, wrong_answers: Answers | None, pos: Positions) -> Target:
     """The target that a function's arguments name: a :class:`Target` as it is, or the logits of answers.
 
     Raises:
@@ -192,7 +193,7 @@ def as_target(
 
 
 def as_single_target(
-    cache: ActivationCache,
+    cache: Activations,
     answers: Answers | Target,
     wrong_answers: Answers | None,
     pos: Positions,
@@ -224,10 +225,10 @@ def as_single_target(
 
 
 def _resolve(
-    cache: ActivationCache, answers: Answers, wrong_answers: Answers | None, pos: Positions
+    cache: Activations, answers: Answers, wrong_answers: Answers | None, pos: Positions
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Token ids of right and wrong answers, ``[batch, token]``, and the position of each prompt."""
-    ensure_same_place(cache)
+    cache.ensure_same_place()
     batch, n_pos = cache.batched("embed").shape[:2]
     positions = resolve_positions(pos, batch, n_pos).to(cache.weights.device)
     right = _answer_ids(cache.model, answers, batch, "answers")
@@ -240,7 +241,7 @@ def _resolve(
     return right, wrong.expand_as(right), positions
 
 
-def _unembedding(cache: ActivationCache, ids: Tensor) -> tuple[Tensor, Tensor]:
+def _unembedding(cache: Activations, ids: Tensor) -> tuple[Tensor, Tensor]:
     """The unembedding directions of tokens and their ``b_U``, in the precision to compute with."""
     weights = cache.weights
     dtype = torch.float32 if is_half(weights.dtype) else weights.dtype
@@ -250,11 +251,11 @@ def _unembedding(cache: ActivationCache, ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _read_logits(
-    cache: ActivationCache,
+    cache: Activations,
     unembedding: Float[Tensor, "batch token d_model"],
     b_U: Float[Tensor, "batch token"],
     pos: Tensor,
-    labels: tuple[str, ...],
+    label_form: str,
     answers: Tensor,
     wrong_answers: Tensor | None,
 ) -> Target:
@@ -268,26 +269,27 @@ def _read_logits(
     if weights.b_U is not None:
         constants["b_U"] = b_U
     return Target(
-        direction=pull_back_norm(unembedding, weights.final_norm) / scale[:, None],
+        direction=pull_back_norm(unembedding, weights.final_norm, scale[:, None]),
         constants=constants,
         value=(unembedding @ read[..., None])[..., 0] + sum(constants.values()),
         pos=pos,
         layer=weights.n_layers,
-        labels=labels,
+        labels=tuple(map(label_form.format, _labels(cache.model, answers, wrong_answers))),
         answers=answers,
         wrong_answers=wrong_answers,
+        label_form=label_form,
     )
 
 
 def _log_probs(
-    cache: ActivationCache, pos: Tensor
+    cache: Activations, pos: Tensor
 ) -> tuple[Float[Tensor, "batch d_vocab"], Float[Tensor, "batch d_vocab"]]:
     """The log-probabilities of all tokens, and the derivative of each logit by itself before the soft cap."""
     logits, derivative = _capped(cache.weights, _logits(cache, pos))
     return logits.log_softmax(-1), derivative
 
 
-def _cached_logits(cache: ActivationCache, pos: Tensor) -> Float[Tensor, "batch d_vocab"]:
+def _cached_logits(cache: Activations, pos: Tensor) -> Float[Tensor, "batch d_vocab"]:
     """All logits before the soft cap: to unembed costs as much as a few layers do, so as cached, where they are."""
     for name in LOGITS:
         if name in cache.cache_dict and not is_half(cache.cache_dict[name].dtype):
@@ -295,11 +297,11 @@ def _cached_logits(cache: ActivationCache, pos: Tensor) -> Float[Tensor, "batch 
     return _logits(cache, pos)
 
 
-def _logits(cache: ActivationCache, pos: Tensor) -> Float[Tensor, "batch d_vocab"]:
+def _logits(cache: Activations, pos: Tensor) -> Float[Tensor, "batch d_vocab"]:
     weights = cache.weights
     stream = _stream_at(cache, weights.n_layers, pos)
-    read = apply_norm(stream, weights.final_norm, _scale_at(cache, weights.final_norm, pos))
-    logits = (read + _final_bias(weights, read)) @ weights.W_U.to(read.dtype)
+    read = norm_output(stream, weights.final_norm, _scale_at(cache, weights.final_norm, pos))
+    logits = read @ weights.W_U.to(read.dtype)
     return logits if weights.b_U is None else logits + weights.b_U
 
 
@@ -311,22 +313,17 @@ def _capped(weights: ModelWeights, logits: Tensor) -> tuple[Tensor, Tensor]:
     return weights.logit_soft_cap * squashed, 1 - squashed**2
 
 
-def _stream_at(cache: ActivationCache, layer: int, pos: Tensor) -> Float[Tensor, "batch d_model"]:
+def _stream_at(cache: Activations, layer: int, pos: Tensor) -> Float[Tensor, "batch d_model"]:
     last = layer == cache.weights.n_layers
     return _at(cache.batched("resid_post", layer - 1) if last else cache.batched("resid_pre", layer), pos)
 
 
-def _scale_at(cache: ActivationCache, norm: Norm | None, pos: Tensor) -> Float[Tensor, "batch 1"]:
-    return _at(norm_scale(cache, norm), pos)
+def _scale_at(cache: Activations, norm: Norm | None, pos: Tensor) -> Float[Tensor, "batch 1"]:
+    return _at(cache.norm_scale(norm), pos)
 
 
 def _at(activation: Float[Tensor, "batch pos d"], pos: Tensor) -> Float[Tensor, "batch d"]:
     return activation[torch.arange(len(pos), device=activation.device), pos.to(activation.device)]
-
-
-def _final_bias(weights: ModelWeights, like: Tensor) -> Tensor:
-    norm = weights.final_norm
-    return like.new_zeros(()) if norm is None or norm.bias is None else norm.bias
 
 
 def resolve_positions(pos: Positions, batch: int, n_pos: int) -> Int[Tensor, " batch"]:
@@ -360,10 +357,10 @@ def _answer_ids(model: Any, answers: Answers, batch: int, argument: str) -> Int[
     return torch.stack([token_ids(model, row) for row in rows]).expand(batch, -1)
 
 
-def _before_cap(weights: ModelWeights, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Labels that say so where a logit is not the one that the model puts out."""
+def _before_cap(weights: ModelWeights, label_form: str) -> str:
+    """A form of labels that says so where a logit is not the one that the model puts out."""
     cap = weights.logit_soft_cap
-    return labels if cap is None else tuple(f"{label} before the soft cap of {cap:g}" for label in labels)
+    return label_form if cap is None else f"{label_form} before the soft cap of {cap:g}"
 
 
 def _labels(model: Any, right: Tensor, wrong: Tensor | None) -> tuple[str, ...]:
@@ -374,12 +371,8 @@ def _labels(model: Any, right: Tensor, wrong: Tensor | None) -> tuple[str, ...]:
         if all((part == part[0]).all() for part in parts):
             labels.append(" − ".join(repr(text) for part in parts for text in token_texts(model, part[:1])))
         else:
-            labels.append(_of_each_prompt(index))
+            labels.append(f"answer {index}")
     return tuple(labels)
-
-
-def _of_each_prompt(index: int) -> str:
-    return f"answer {index}"
 
 
 def label_of(target: Target, model: Any, prompt: int) -> str:
@@ -388,4 +381,4 @@ def label_of(target: Target, model: Any, prompt: int) -> str:
         return target.labels[0]
     wrong = target.wrong_answers
     own = _labels(model, target.answers[prompt, None], None if wrong is None else wrong[prompt, None])[0]
-    return target.labels[0].replace(_of_each_prompt(0), own)
+    return target.label_form.format(own)

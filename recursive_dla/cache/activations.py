@@ -1,4 +1,7 @@
-"""The activations of one forward pass, by hook name: look them up, move them, take prompts out of them, keep them."""
+"""The activations of one forward pass, by hook name: look them up, move them, take prompts out of them.
+
+This is all that computations need; :class:`recursive_dla.ActivationCache` adds the methods of TransformerLens.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,8 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -21,15 +23,18 @@ from recursive_dla.errors import CacheError, InputError
 from recursive_dla.model.transformer_lens import model_weights
 from recursive_dla.model.weights import ModelWeights, Norm, is_half
 
-if TYPE_CHECKING:
-    from recursive_dla.cache.checks import CheckReport
-
 logger = logging.getLogger(__name__)
-Store = TypeVar("Store", bound="ActivationStore")
+Cache = TypeVar("Cache", bound="Activations")
 
 
-class ActivationStore(Mapping[str, Tensor]):
-    """The dictionary side of :class:`recursive_dla.ActivationCache`."""
+class Activations(Mapping[str, Tensor]):
+    """Activations by hook name, and the weights that they go with.
+
+    Args:
+        cache_dict: Activations by full hook name, as ``run_with_cache`` gives them. The tensors are not copied.
+        model: The model they come from: a ``TransformerBridge`` or a ``HookedTransformer``.
+        has_batch_dim: Whether the activations start with a batch dimension.
+    """
 
     def __init__(self, cache_dict: Mapping[str, Tensor | None], model: Any, has_batch_dim: bool = True) -> None:
         # A hook that fires without a tensor is cached as None.
@@ -149,10 +154,47 @@ class ActivationStore(Mapping[str, Tensor]):
             found = found.to(torch.promote_types(torch.float32, self.weights.dtype))
         return found if self.has_batch_dim else found[None]
 
-    def norm_scale(self, norm: Norm) -> Float[Tensor, "*batch_and_pos 1"]:
-        """The cached scale of a norm."""
+    def norm_scale(self, norm: Norm | None) -> Float[Tensor, "batch pos 1"]:
+        """The cached scale of a norm, to compute with; one everywhere if there is no norm.
+
+        Raises:
+            CacheError: It was not cached, or is not of this forward pass.
+        """
+        embed = self.batched("embed")
+        if norm is None:
+            return embed.new_ones((*embed.shape[:2], 1))
+        name = f"{norm.module}.hook_scale"
+        scale = self.batched(name)
+        if scale.numel() != embed[..., 0].numel():
+            raise CacheError(
+                f"{name} must have one value for each of {embed.shape[0]} prompts and {embed.shape[1]} positions. It"
+                f" has shape {tuple(scale.shape)}; cache and model must come from the same forward pass."
+            )
         # OPT computes some norms with batch and position flattened together.
+        return scale.reshape(*embed.shape[:2], 1)
+
+    def stored_norm_scale(self, norm: Norm) -> Float[Tensor, "*batch_and_pos 1"]:
+        """The cached scale of a norm, as it is cached."""
         return self.need(f"{norm.module}.hook_scale").reshape(*self.like()[0], 1)
+
+    def ensure_same_place(self) -> None:
+        """Refuse activations that cannot be multiplied with the model's weights, as after either was moved.
+
+        Raises:
+            CacheError: They are on another device, or in another precision.
+        """
+        embed, weights = self.batched("embed"), self.weights
+        if embed.device != weights.device:
+            raise CacheError(
+                f"The cache is on {embed.device} and the model on {weights.device}. "
+                f"Move one: cache.to({str(weights.device)!r})."
+            )
+        needed = torch.float32 if is_half(weights.dtype) else weights.dtype
+        if embed.dtype != needed:
+            raise CacheError(
+                f"The cache is to be computed with in {embed.dtype} and the model in {needed}. Run the model again, in"
+                " the precision that it has now."
+            )
 
     def like(self) -> tuple[torch.Size, torch.dtype]:
         """The axes ``batch_and_pos`` that most activations begin with, and the type of the residual stream.
@@ -195,25 +237,9 @@ class ActivationStore(Mapping[str, Tensor]):
         exact = (W_E[ids] == embed).all(-1)
         return torch.where(exact[1], ids[1], ids[0]) if exact.any(0).all() else None
 
-    def check(self) -> CheckReport:
-        """Verify that the cache and its model belong together and that attribution's identities hold.
-
-        See :func:`recursive_dla.check`, which this calls.
-
-        Raises:
-            CacheError: Activations are missing, have the wrong shape, or break an identity; the first is named.
-
-        Example:
-            >>> cache.check().failed
-            ()
-        """
-        from recursive_dla.cache.checks import check
-
-        return check(self)  # type: ignore[arg-type]
-
     # --- changing the whole ------------------------------------------------------------------------------------------
 
-    def to(self: Store, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Store:
+    def to(self: Cache, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Cache:
         """Move every activation, and return the cache itself.
 
         Names that share a tensor still share it afterwards.
@@ -233,7 +259,7 @@ class ActivationStore(Mapping[str, Tensor]):
         self.verified_versions = None
         return self
 
-    def remove_batch_dim(self: Store, batch_size: int | None = None) -> Store:
+    def remove_batch_dim(self: Cache, batch_size: int | None = None) -> Cache:
         """Drop the batch dimension of a cache of one prompt, and return the cache itself.
 
         Args:
@@ -262,7 +288,7 @@ class ActivationStore(Mapping[str, Tensor]):
         self.has_batch_dim = False
         return self
 
-    def apply_slice_to_batch_dim(self: Store, batch_slice: SliceInput) -> Store:
+    def apply_slice_to_batch_dim(self: Cache, batch_slice: SliceInput) -> Cache:
         """A new cache of some of the prompts; an int drops the batch dimension.
 
         Args:
@@ -318,50 +344,6 @@ class ActivationStore(Mapping[str, Tensor]):
                 done[same] = change(tensor)
             changed[name] = done[same]
         return changed
-
-    # --- files -------------------------------------------------------------------------------------------------------
-
-    def save(self, path: str | Path) -> Path:
-        """Write the cache to one safetensors file: every tensor once, its names, and what model it is of.
-
-        Written under a temporary name and moved into place, a tensor at a time.
-
-        Args:
-            path: The file; an older one is replaced.
-
-        Returns:
-            The path.
-
-        Raises:
-            InputError: The file cannot be written; nothing is left behind.
-
-        Example:
-            >>> from tempfile import TemporaryDirectory
-            >>> with TemporaryDirectory() as folder:
-            ...     path = cache.save(f"{folder}/prompt.safetensors")
-            ...     loaded = ActivationCache.load(path, model)
-            >>> torch.equal(loaded["pattern", 3], cache["pattern", 3])
-            True
-        """
-        from recursive_dla.cache.files import save
-
-        return save(self, Path(path))
-
-    @classmethod
-    def load(cls: type[Store], path: str | Path, model: Any) -> Store:
-        """Read what :meth:`save` wrote, onto the model's device.
-
-        Args:
-            path: The file.
-            model: The model that the cache is of, with the same weights as when it was saved.
-
-        Raises:
-            CacheError: There is no such file, it is no cache of this package, it is damaged, or it is another model's.
-        """
-        from recursive_dla.cache.files import load
-
-        activations, has_batch_dim = load(Path(path), model_weights(model))
-        return cls(activations, model, has_batch_dim)
 
 
 _STREAMS = frozenset(

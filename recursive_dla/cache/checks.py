@@ -16,12 +16,11 @@ import torch
 from einops import einsum, repeat
 from torch import Tensor
 
-from recursive_dla.attribution.pullback import apply_norm, pull_back_norm
-from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.cache.activations import Activations
 from recursive_dla.cache.hook_names import LOGITS
-from recursive_dla.cache.neuron_inputs import ensure_same_place, mlp_stream, neuron_inputs, norm_scale
+from recursive_dla.cache.neuron_inputs import mlp_stream, neuron_inputs, neuron_outputs
+from recursive_dla.cache.norms import norm_output, pull_back_norm
 from recursive_dla.errors import CacheError
-from recursive_dla.model.activation_functions import activation
 from recursive_dla.model.weights import Attention, Layer, Norm, tensors_of
 
 # Largest error relative to the size of what is summed. float64 leaves room for norms that Hugging Face's models compute
@@ -70,7 +69,7 @@ class CheckReport:
 
 
 @torch.no_grad()
-def check(cache: ActivationCache) -> CheckReport:
+def check(cache: Activations) -> CheckReport:
     """Verify that ``cache`` and its model belong together and that attribution's identities hold.
 
     Residual stream = sum of its writers; norm scales = those of the cached stream; ``z = A v``; attention output, MLP
@@ -102,7 +101,7 @@ def check(cache: ActivationCache) -> CheckReport:
     return report
 
 
-def ensure_checked(cache: ActivationCache) -> None:
+def ensure_checked(cache: Activations) -> None:
     """Run :func:`check` unless this cache passed it before and nothing of it or its model was written to since."""
     versions = _versions(cache)
     if versions is None or cache.verified_versions != versions:
@@ -110,7 +109,7 @@ def ensure_checked(cache: ActivationCache) -> None:
         cache.verified_versions = versions
 
 
-def _versions(cache: ActivationCache) -> int | None:
+def _versions(cache: Activations) -> int | None:
     """Counts in-place writes to activations and weights; ``None`` for inference tensors, which do not keep count."""
     tensors = [*cache.cache_dict.values(), *tensors_of(cache.weights)]
     if any(tensor.is_inference() for tensor in tensors):
@@ -118,7 +117,7 @@ def _versions(cache: ActivationCache) -> int | None:
     return sum(tensor._version for tensor in tensors)
 
 
-def _check_shapes(cache: ActivationCache) -> None:
+def _check_shapes(cache: Activations) -> None:
     weights = cache.weights
     n_cached = len({name.split(".")[1] for name in cache.cache_dict if name.startswith("blocks.")})
     embed = cache.batched("embed")
@@ -135,10 +134,10 @@ def _check_shapes(cache: ActivationCache) -> None:
                 f"The cache does not fit the model {weights.name}: it has {got} {what} where {expected} are expected."
                 " Use the cache of the same model's own run_with_cache."
             )
-    ensure_same_place(cache)
+    cache.ensure_same_place()
 
 
-def _identities(cache: ActivationCache) -> Iterator[tuple[int | None, str, str, Tensor]]:
+def _identities(cache: Activations) -> Iterator[tuple[int | None, str, str, Tensor]]:
     weights = cache.weights
     written = [cache.batched("embed")] + ([cache.batched("pos_embed")] if weights.has_pos_embed else [])
     for index, layer in enumerate(weights.layers):
@@ -148,7 +147,7 @@ def _identities(cache: ActivationCache) -> Iterator[tuple[int | None, str, str, 
             yield index, name, statement, error
         written = [after]
     if weights.final_norm is not None:
-        error = _scale_error(after, norm_scale(cache, weights.final_norm), weights.final_norm)
+        error = _scale_error(after, cache.norm_scale(weights.final_norm), weights.final_norm)
         yield None, "ln_final.hook_scale", _SCALE, error
     for name in LOGITS:
         if name in cache.cache_dict:
@@ -160,7 +159,7 @@ _SCALE = "scale = the norm's of the stream"
 
 
 def _layer_identities(
-    cache: ActivationCache, index: int, layer: Layer, stream: Tensor, after: Tensor
+    cache: Activations, index: int, layer: Layer, stream: Tensor, after: Tensor
 ) -> Iterator[tuple[str, str, Tensor]]:
     attn_out = cache.batched("attn_out", index)
     yield from _attention_identities(cache, index, layer.attention, stream, attn_out)
@@ -177,9 +176,9 @@ def _layer_identities(
 
 
 def _attention_identities(
-    cache: ActivationCache, index: int, attention: Attention, stream: Tensor, attn_out: Tensor
+    cache: Activations, index: int, attention: Attention, stream: Tensor, attn_out: Tensor
 ) -> Iterator[tuple[str, str, Tensor]]:
-    scale = norm_scale(cache, attention.norm)
+    scale = cache.norm_scale(attention.norm)
     if attention.norm is not None:
         yield f"{attention.norm.name}.hook_scale", _SCALE, _scale_error(stream, scale, attention.norm)
     z = cache.batched("z", index)
@@ -204,12 +203,10 @@ def _attention_identities(
     yield "hook_attn_out", "attn_out = z W_O + b_O", _worst(written - attn_out @ direction, attn_out.norm(dim=-1))
 
 
-def _mlp_identities(
-    cache: ActivationCache, index: int, layer: Layer, mlp_out: Tensor
-) -> Iterator[tuple[str, str, Tensor]]:
+def _mlp_identities(cache: Activations, index: int, layer: Layer, mlp_out: Tensor) -> Iterator[tuple[str, str, Tensor]]:
     mlp = layer.mlp
     assert mlp is not None
-    stream, scale = mlp_stream(cache, index, layer), norm_scale(cache, mlp.norm)
+    stream, scale = mlp_stream(cache, index, layer), cache.norm_scale(mlp.norm)
     if mlp.norm is not None and mlp.norm is not layer.attention.norm:
         yield f"{mlp.norm.name}.hook_scale", _SCALE, _scale_error(stream, scale, mlp.norm)
     inputs = neuron_inputs(cache, index, layer)
@@ -230,12 +227,8 @@ def _mlp_identities(
             yield f"mlp.hook_{name}", f"{name} = norm(stream) W + b", error
     direction, g = _before_norm(cache, mlp.out_norm, mlp_out)
     written = torch.zeros_like(mlp_out[..., 0])
-    for bank, (pre, pre_linear, routing) in zip(mlp.banks, inputs, strict=True):
-        post = activation(mlp.activation).function(pre)
-        if pre_linear is not None:
-            post = post * pre_linear
-        if routing is not None:
-            post = post * routing[..., None]
+    for bank, given in zip(mlp.banks, inputs, strict=True):
+        post = neuron_outputs(mlp, given)
         if mlp.out_norm is None:
             written = written + post @ (bank.W_out @ direction)
         else:
@@ -249,25 +242,23 @@ def _mlp_identities(
     )
 
 
-def _logits_error(cache: ActivationCache, stream: Tensor, cached: Tensor) -> Tensor:
+def _logits_error(cache: Activations, stream: Tensor, cached: Tensor) -> Tensor:
     """At some sixteen tokens of the vocabulary."""
     weights = cache.weights
     step = max(1, weights.d_vocab // 16)
-    read = apply_norm(stream, weights.final_norm, norm_scale(cache, weights.final_norm))
-    if weights.final_norm is not None and weights.final_norm.bias is not None:
-        read = read + weights.final_norm.bias
+    read = norm_output(stream, weights.final_norm, cache.norm_scale(weights.final_norm))
     logits = read @ weights.W_U[:, ::step].to(read.dtype)
     if weights.b_U is not None:
         logits = logits + weights.b_U[::step]
     return _worst((logits - cached[..., ::step]).norm(dim=-1), cached[..., ::step].norm(dim=-1))
 
 
-def _before_norm(cache: ActivationCache, norm: Norm | None, like: Tensor) -> tuple[Tensor, Tensor]:
+def _before_norm(cache: Activations, norm: Norm | None, like: Tensor) -> tuple[Tensor, Tensor]:
     """A direction that reads a sublayer's output, and the same before the norm it ends in, at every position."""
     direction = _direction(like.shape[-1], like)
     if norm is None:
         return direction, direction
-    return direction, pull_back_norm(direction, norm) / norm_scale(cache, norm)
+    return direction, pull_back_norm(direction, norm, cache.norm_scale(norm))
 
 
 def _through_norm(x: Tensor, scale: Tensor, norm: Norm | None, directions: Tensor) -> Tensor:

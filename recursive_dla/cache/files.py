@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recursive_dla.cache.activations import ActivationStore, same_tensor
+from recursive_dla.cache.activations import Activations, same_tensor
 from recursive_dla.errors import CacheError, InputError
-from recursive_dla.model.weights import ModelWeights
+from recursive_dla.model.weights import Layer, ModelWeights
 from recursive_dla.safe_files import replacing
 
 FORMAT = "recursive_dla.activation_cache"
@@ -46,7 +46,7 @@ _DTYPES = {
 _SAMPLES = 64
 
 
-def save(cache: ActivationStore, path: Path) -> Path:
+def save(cache: Activations, path: Path) -> Path:
     """Write ``cache`` to ``path``, whole or not at all."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -176,9 +176,31 @@ def _identity(weights: ModelWeights) -> dict[str, str]:
     """What says whose activations they are: the model's name, its sizes, and a digest of a sample of its weights."""
     sizes = {name: getattr(weights, name) for name in ("n_layers", "n_heads", "d_head", "d_model", "d_vocab")}
     digest = hashlib.sha256()
-    for part in _parts(weights.stored_layers, weights.final_norm, weights.W_E, weights.W_U, weights.b_U):
+    layers = tuple(map(_in_order, weights.stored_layers))
+    for part in _parts(layers, weights.final_norm, weights.W_E, weights.W_U, weights.b_U):
         digest.update(part)
     return {"model": weights.name, "sizes": json.dumps(sizes), "weights": digest.hexdigest()}
+
+
+def _in_order(layer: Layer) -> tuple[Any, ...]:
+    """The parts of a layer in the order that the digests of files are taken in."""
+    a, s = layer.attention, layer.scores
+    scores = (s.q_norm, s.k_norm, s.rotary, s.factor, s.soft_cap, s.alibi_slopes)
+    return (
+        a.norm,
+        a.out_norm,
+        s.W_Q,
+        s.b_Q,
+        s.W_K,
+        s.b_K,
+        a.W_V,
+        a.b_V,
+        a.W_O,
+        a.b_O,
+        *scores,
+        layer.mlp,
+        layer.parallel,
+    )
 
 
 def _parts(*values: Any) -> Iterable[bytes]:

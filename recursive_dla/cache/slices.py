@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, Union, runtime_checkable
 
 import numpy as np
@@ -26,7 +25,6 @@ SliceInput = Union[
 ]
 
 
-@dataclass(frozen=True)
 class Slice:
     """An index into one dimension.
 
@@ -42,17 +40,14 @@ class Slice:
         array([0, 2])
     """
 
-    input_slice: SliceInput = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.input_slice, Slice):
-            object.__setattr__(self, "input_slice", self.input_slice.input_slice)
-        object.__setattr__(self, "_index", _as_index(self.input_slice))
+    def __init__(self, input_slice: SliceInput = None) -> None:
+        self.input_slice: SliceInput = input_slice.input_slice if isinstance(input_slice, Slice) else input_slice
+        self._index = _as_index(self.input_slice)
 
     @property
     def mode(self) -> str:
         """``"empty"``, ``"int"``, ``"slice"`` or ``"array"``."""
-        index = self._index  # type: ignore[attr-defined]
+        index = self._index
         if isinstance(index, int):
             return "int"
         if isinstance(index, Tensor):
@@ -65,7 +60,7 @@ class Slice:
         Raises:
             InputError: An index out of range, or bools that are not one for each place.
         """
-        index = self._index  # type: ignore[attr-defined]
+        index = self._index
         if isinstance(index, Tensor):
             index = index.to(tensor.device)
         dim = dim % tensor.ndim
@@ -79,17 +74,17 @@ class Slice:
 
     def indices(self, max_ctx: int | None = None) -> np.ndarray:
         """The indices taken from a dimension of size ``max_ctx`` (not needed for an int or a list)."""
-        if self.mode == "int":
-            return np.array([self._index])  # type: ignore[attr-defined]
-        if max_ctx is None:
-            if self.mode != "array":
-                raise InputError("`max_ctx` must be given for a slice with open ends. Got None.")
-            return self._index.cpu().numpy()  # type: ignore[attr-defined]
-        return self.apply(torch.arange(max_ctx)).numpy()
+        if isinstance(self._index, int):
+            return np.array([self._index])
+        if max_ctx is not None:
+            return self.apply(torch.arange(max_ctx)).numpy()
+        if not isinstance(self._index, Tensor):
+            raise InputError("`max_ctx` must be given for a slice with open ends. Got None.")
+        return self._index.cpu().numpy()
 
     def kept(self) -> Slice:
         """The same slice, but an int keeps its dimension, with size 1."""
-        return Slice([self._index]) if self.mode == "int" else self  # type: ignore[attr-defined]
+        return Slice([self._index]) if isinstance(self._index, int) else self
 
     def __repr__(self) -> str:
         return f"Slice({self.input_slice!r})"

@@ -4,93 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from recursive_dla.attribution.components import Component, Components
+from recursive_dla.attribution.components import Components
+from recursive_dla.attribution.node_meanings import component_meaning, constant_meaning, root_meaning
 from recursive_dla.graphs.collectors import Collector, Edges
 from recursive_dla.graphs.data import LEAF_KINDS, GraphData, GraphMetadata
 from recursive_dla.graphs.edges import Sources
-from recursive_dla.graphs.products import Fans
-from recursive_dla.graphs.sweep import Leaves, OwnPosition, Swept
+from recursive_dla.graphs.products import EdgeBlock
+from recursive_dla.graphs.sweep import AtOwnPosition, Destinations, Leaves
 
 # So many MLPs share one reading of what was written before them; the floor does without their edges until then.
 _TOGETHER = 8
 
 
-class _Group(NamedTuple):
-    """One component, or one constant of a layer, at every position."""
-
-    kind: str
-    component: str
-    name: str
-    layer: int
-    head: int
-
-
 class Assembly:
     """One prompt's graph in the making.
 
-    Groups are numbered as :mod:`recursive_dla.graphs.collectors` needs it: components by place, the logit, then
+    Meanings are numbered as :mod:`recursive_dla.graphs.collectors` needs it: components by place, the logit, then
     constants as they are met.
     """
 
     def __init__(self, components: Components, n_pos: int, root: str, collector: Collector) -> None:
         self._n_pos = n_pos
         self._collector = collector
-        self._groups = [_Group(c.kind, c.label, _name(c), c.layer, c.head) for c in components.all]
-        self._root = len(self._groups)
-        self._groups.append(_Group("logit", root, root, len(components.before_attention), -1))
+        self._n_layers = len(components.before_attention)
+        self._root = len(components)
+        self._meanings = [*map(component_meaning, components.all), root_meaning(root, self._n_layers)]
         self._constants: dict[str, int] = {}
         self._attribution: dict[int, np.ndarray] = {}
-        self._waiting: list[Swept] = []
+        self._waiting: list[Destinations] = []
 
-    def add(self, part: Swept | Leaves, prompt: int, sources: Sources) -> None:
+    def add(self, part: Destinations | Leaves, prompt: int, sources: Sources) -> None:
         """Take one part of the sweep; the leaves are its last."""
         if isinstance(part, Leaves):
             self._add_waiting(prompt, sources)
             for place, attribution in part.attribution.items():
-                self._attribution[place] = _numpy(attribution[prompt])
+                self._attribution[place] = attribution[prompt].numpy(force=True)
             return
-        for offset, attribution in enumerate(_numpy(part.attribution[prompt])):
+        for offset, attribution in enumerate(part.attribution[prompt].numpy(force=True)):
             self._attribution[part.first + offset] = attribution
         for name, constant in part.constants.items():
-            self._add_constant(part, name, _numpy(constant[prompt]))
-        if isinstance(part.reads, OwnPosition):
+            self._add_constant(part, name, constant[prompt].numpy(force=True))
+        if isinstance(part.reads, AtOwnPosition):
             self._waiting.append(part)
             if len(self._waiting) == _TOGETHER:
                 self._add_waiting(prompt, sources)
         else:
-            self._add_fans(sources.into_heads(part, prompt, self._collector))
+            self._add_block(sources.into_heads(part, prompt, self._collector))
 
     def _add_waiting(self, prompt: int, sources: Sources) -> None:
         if self._waiting:
-            self._add_fans(sources.at_own_position(self._waiting, prompt, self._collector))
+            self._add_block(sources.at_own_position(self._waiting, prompt, self._collector))
             self._waiting.clear()
 
-    def _add_fans(self, found: Iterator[Fans]) -> None:
-        for fans in found:
-            self._collector.add_fans(fans)
+    def _add_block(self, found: Iterator[EdgeBlock]) -> None:
+        for block in found:
+            self._collector.add_block(block)
 
-    def _add_constant(self, part: Swept, name: str, constant: np.ndarray) -> None:
-        of_logit = part.kind == "logit"
-        node = name if of_logit else f"L{part.layer}.{name}"
-        if node not in self._constants:
-            self._constants[node] = len(self._groups)
-            self._groups.append(
-                _Group(
-                    kind="remainder" if name == "remainder" else "bias",
-                    component=name if of_logit else f"{part.layer}_{name}",
-                    name=node,
-                    layer=part.layer,
-                    head=-1,
-                )
-            )
+    def _add_constant(self, part: Destinations, name: str, constant: np.ndarray) -> None:
+        meaning = constant_meaning(name, part.layer, self._n_layers)
+        if meaning.name not in self._constants:
+            self._constants[meaning.name] = len(self._meanings)
+            self._meanings.append(meaning)
         # Heads and MLP of a parallel block may share a norm, whose bias is one node then.
-        group = self._constants[node]
+        group = self._constants[meaning.name]
         self._attribution[group] = constant.sum(0) + self._attribution.get(group, 0)
         pos = np.arange(self._n_pos)
         dest = (part.first + np.arange(len(constant)))[:, None] * self._n_pos + pos
@@ -103,7 +83,7 @@ class Assembly:
             sum(
                 attribution.sum(dtype=np.float64)
                 for group, attribution in self._attribution.items()
-                if self._groups[group].kind in LEAF_KINDS
+                if self._meanings[group].kind in LEAF_KINDS
             )
         )
 
@@ -115,13 +95,13 @@ class Assembly:
     def graph(self, metadata: GraphMetadata) -> GraphData:
         """The graph of the edges that were collected."""
         root = self._root * self._n_pos + metadata.target.pos
-        numbers, edges = self._collector.finished(len(self._groups), root)
+        numbers, edges = self._collector.finished(len(self._meanings), root)
         # A target that reads the stream early has nothing from the layers after it.
         nothing = np.zeros(self._n_pos, dtype=edges.weight.dtype)
-        attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._groups))]).ravel()
+        attribution = np.stack([self._attribution.get(group, nothing) for group in range(len(self._meanings))]).ravel()
         group, pos = numbers // self._n_pos, numbers % self._n_pos
-        names = [named.name for named in self._groups]
-        columns = pd.DataFrame(self._groups).take(group)
+        names = [named.name for named in self._meanings]
+        columns = pd.DataFrame(self._meanings).take(group)
         text = pd.Series([token.text for token in metadata.tokens])
         nodes = pd.DataFrame(
             {
@@ -151,14 +131,3 @@ def with_rests(graph: GraphData) -> GraphData:
         kept = np.bincount(ends, weights=graph.edge_weight, minlength=len(nodes))
         nodes[column] = np.where(without, 0.0, attribution - kept)
     return replace(graph, nodes=nodes)
-
-
-def _name(component: Component) -> str:
-    """The part of a node's id before the position."""
-    if component.kind == "mlp":
-        return f"L{component.layer}MLP"
-    return f"L{component.layer}.b_O" if component.kind == "bias" else component.label
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()

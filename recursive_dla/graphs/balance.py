@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recursive_dla.attribution.components import Components
-from recursive_dla.graphs.sweep import OwnPosition, Swept
+from recursive_dla.graphs.sweep import AtOwnPosition, Destinations
 
 
 class Balance:
@@ -33,14 +33,16 @@ class Balance:
         self._imbalance: list[Float[Tensor, "batch dest dest_pos"]] = []
         self._attribution: list[Float[Tensor, "batch dest dest_pos"]] = []
 
-    def add(self, swept: Swept) -> None:
+    def add(self, destinations: Destinations) -> None:
         """Take one part of the sweep."""
-        self._imbalance.append(sum(swept.constants.values(), self._read(swept)) - swept.attribution)
-        self._attribution.append(swept.attribution)
+        self._imbalance.append(
+            sum(destinations.constants.values(), self._read(destinations)) - destinations.attribution
+        )
+        self._attribution.append(destinations.attribution)
 
-    def _read(self, swept: Swept) -> Float[Tensor, "batch dest dest_pos"]:
-        stream, reads = self._streams[swept.n_sources], swept.reads
-        if isinstance(reads, OwnPosition):
+    def _read(self, destinations: Destinations) -> Float[Tensor, "batch dest dest_pos"]:
+        stream, reads = self._streams[destinations.n_sources], destinations.reads
+        if isinstance(reads, AtOwnPosition):
             return torch.linalg.vecdot(reads.pulled, stream)[:, None]
         values = einsum(stream, reads.W_V, "b key d_model, kv d_head d_model -> b kv key d_head")
         weighting = rearrange(reads.weighting, "b (kv group) query key -> b kv (group query) key", kv=values.shape[1])

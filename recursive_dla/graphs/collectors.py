@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.memory_budget import COLLECTED_BETWEEN
-from recursive_dla.graphs.products import Fans
+from recursive_dla.graphs.products import EdgeBlock
 from recursive_dla.graphs.pruning import strongest
 
 
@@ -29,36 +29,36 @@ class Edges(NamedTuple):
         return Edges(*(array[keep] for array in self))
 
 
-class Everything:
+class AllEdges:
     """Keeps every edge that is not exactly zero.
 
     Args:
         n_pos: How many positions there are.
-        size: How many edges :meth:`add_fans` may bring at most.
+        size: How many edges :meth:`add_block` may bring at most.
         like: Has the dtype of the weights.
     """
 
     def __init__(self, n_pos: int, size: int, like: Tensor) -> None:
         self._n_pos = n_pos
-        self._weight = np.empty(size, _numpy(like.new_empty(0)).dtype)
+        self._weight = np.empty(size, like.new_empty(0).numpy(force=True).dtype)
         self._used = 0
         self._has_zeros = False
-        self._fans: list[_FansKept] = []
+        self._blocks: list[_KeptBlock] = []
         self._others: list[Edges] = []
 
     def floor(self) -> float:
         """The absolute weight that an edge must exceed to be kept."""
         return 0.0
 
-    def room(self, n_fans: int, n_sources: int, like: Tensor) -> Tensor:
-        """Memory for the weights of the next fans: where they will stay, if the device can write there."""
+    def buffer(self, n_rows: int, n_sources: int, like: Tensor) -> Tensor:
+        """Memory for the weights of the next rows: where they will stay, if the device can write there."""
         if like.device.type != "cpu":
-            return like.new_empty(n_fans, n_sources)
-        return torch.from_numpy(self._weight[self._used : self._used + n_fans * n_sources]).view(n_fans, n_sources)
+            return like.new_empty(n_rows, n_sources)
+        return torch.from_numpy(self._weight[self._used : self._used + n_rows * n_sources]).view(n_rows, n_sources)
 
-    def add_fans(self, fans: Fans) -> None:
+    def add_block(self, block: EdgeBlock) -> None:
         """Take the in-edges of destinations from every component."""
-        dest, src_pos, weight = map(_numpy, fans)
+        dest, src_pos, weight = (part.numpy(force=True) for part in block)
         if np.count_nonzero(weight) < weight.size:
             alive = weight.any(axis=1)
             dest, src_pos, weight = dest[alive], src_pos[alive], weight[alive]
@@ -67,7 +67,7 @@ class Everything:
         if not np.may_share_memory(kept, weight):
             kept[:] = weight
         self._used += weight.size
-        self._fans.append(_FansKept(dest, src_pos, weight.shape[1]))
+        self._blocks.append(_KeptBlock(dest, src_pos, weight.shape[1]))
 
     def add(self, edges: Edges) -> None:
         """Take edges by their numbers."""
@@ -84,9 +84,9 @@ class Everything:
         for edges in self._others if found is None else [*self._others, found]:
             numbers[edges.source] = numbers[edges.target] = True
         if found is None:
-            for fans in self._fans:
-                numbers[fans.dest] = True
-                used[: fans.n_sources, np.bincount(fans.src_pos, minlength=self._n_pos) > 0] = True
+            for block in self._blocks:
+                numbers[block.dest] = True
+                used[: block.n_sources, np.bincount(block.src_pos, minlength=self._n_pos) > 0] = True
         rows = np.cumsum(numbers, dtype=np.int32) - np.int32(1)
         if found is None:
             found = self._numbered(rows)
@@ -99,11 +99,11 @@ class Everything:
         return numbers.nonzero()[0], found
 
     def _numbered(self, rows: np.ndarray) -> Edges:
-        """The edges of all fans, their ends as ``rows`` has them."""
+        """The edges of all blocks, their ends as ``rows`` has them."""
         source, target = np.empty(self._used, np.int32), np.empty(self._used, np.int32)
         rows_at = np.ascontiguousarray(rows.reshape(-1, self._n_pos).T)  # [pos, group]
         start = 0
-        for dest, src_pos, n_sources in self._fans:
+        for dest, src_pos, n_sources in self._blocks:
             shape = (len(dest), n_sources)
             here = slice(start, start + len(dest) * n_sources)
             np.take(rows_at[:, :n_sources], src_pos, axis=0, out=source[here].reshape(shape), mode="clip")
@@ -112,7 +112,7 @@ class Everything:
         return Edges(source, target, self._weight[: self._used])
 
     def _without_zeros(self, n_groups: int) -> Edges:
-        """The edges of all fans but those of weight zero, by the numbers of their ends."""
+        """The edges of all blocks but those of weight zero, by the numbers of their ends."""
         source, target, weight = self._numbered(np.arange(n_groups * self._n_pos, dtype=np.int32))
         kept = weight != 0
         # One after the other, so that no more than one is held twice.
@@ -122,7 +122,7 @@ class Everything:
         return Edges(source, target[kept], weight)
 
 
-class Strongest:
+class StrongestEdges:
     """Keeps the strongest edges: at most ``max_edges``, and none below ``min_weight``.
 
     The floor rises as stronger edges come in. Of equal ones the earlier is kept.
@@ -131,44 +131,44 @@ class Strongest:
         n_pos: How many positions there are.
         max_edges: How many edges to keep at most; ``None`` for any number.
         min_weight: The absolute weight that an edge must have.
-        room: How many edges the memory holds, where ``max_edges`` does not say.
+        most: How many edges the memory holds, where ``max_edges`` does not say.
     """
 
-    def __init__(self, n_pos: int, max_edges: int | None, min_weight: float, room: int | None = None) -> None:
+    def __init__(self, n_pos: int, max_edges: int | None, min_weight: float, most: int | None = None) -> None:
         self._n_pos = n_pos
         self._max_edges = max_edges
-        self._room = room
+        self._most = most
         # Edges of just `min_weight` are kept.
         self._floor = min_weight * (1 - 1e-6)
         self._parts: list[Edges] = []
         self._size = 0
 
     def floor(self) -> float:
-        """As :meth:`Everything.floor`; it rises as edges come."""
+        """As :meth:`AllEdges.floor`; it rises as edges come."""
         return self._floor
 
-    def room(self, n_fans: int, n_sources: int, like: Tensor) -> Tensor:
-        """Memory for the weights of the next fans."""
-        return like.new_empty(n_fans, n_sources)
+    def buffer(self, n_rows: int, n_sources: int, like: Tensor) -> Tensor:
+        """Memory for the weights of the next block."""
+        return like.new_empty(n_rows, n_sources)
 
-    def add_fans(self, fans: Fans) -> None:
-        """As :meth:`Everything.add_fans`.
+    def add_block(self, block: EdgeBlock) -> None:
+        """As :meth:`AllEdges.add_block`.
 
         Raises:
             InputError: There is no room for so many edges.
         """
-        chosen = (fans.weight.abs() > self._floor).nonzero()
-        fan, place = chosen[:, 0], chosen[:, 1]
+        chosen = (block.weight.abs() > self._floor).nonzero()
+        row, place = chosen[:, 0], chosen[:, 1]
         self._append(
             Edges(
-                _numpy(place * self._n_pos + fans.src_pos[fan]),
-                _numpy(fans.dest[fan]),
-                _numpy(fans.weight[fan, place]),
+                (place * self._n_pos + block.src_pos[row]).numpy(force=True),
+                block.dest[row].numpy(force=True),
+                block.weight[row, place].numpy(force=True),
             )
         )
 
     def add(self, edges: Edges) -> None:
-        """As :meth:`Everything.add`; errors as of :meth:`add_fans`."""
+        """As :meth:`AllEdges.add`; errors as of :meth:`add_block`."""
         self._append(edges.where(np.abs(edges.weight) > self._floor))
 
     def _append(self, edges: Edges) -> None:
@@ -177,9 +177,9 @@ class Strongest:
         if self._max_edges is not None:
             if self._size > COLLECTED_BETWEEN * self._max_edges:
                 self._compact()
-        elif self._room is not None and self._size > self._room:
+        elif self._most is not None and self._size > self._most:
             raise InputError(
-                f"More than {self._room:,} edges have `min_share` of the logit, too many for the memory budget. Raise"
+                f"More than {self._most:,} edges have `min_share` of the logit, too many for the memory budget. Raise"
                 " `min_share`, give `max_edges`, or raise `memory_budget`."
             )
 
@@ -194,7 +194,7 @@ class Strongest:
         return found
 
     def finished(self, n_groups: int, root: int) -> tuple[np.ndarray, Edges]:
-        """As :meth:`Everything.finished`."""
+        """As :meth:`AllEdges.finished`."""
         found = self._compact()
         used = np.zeros(n_groups * self._n_pos, dtype=bool)
         used[root] = True
@@ -203,14 +203,10 @@ class Strongest:
         return used.nonzero()[0], Edges(rows[found.source], rows[found.target], found.weight)
 
 
-Collector = Everything | Strongest
+Collector = AllEdges | StrongestEdges
 
 
-class _FansKept(NamedTuple):
+class _KeptBlock(NamedTuple):
     dest: np.ndarray
     src_pos: np.ndarray
     n_sources: int
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from recursive_dla.attribution.components import Components
-from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.cache.activations import Activations
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.pruning import only_given
 from recursive_dla.graphs.value_space import virtual_weights_bytes
@@ -18,7 +18,7 @@ _BYTES_OF_KEPT_EDGE = 96
 COLLECTED_BETWEEN = 4
 
 
-class Limits(NamedTuple):
+class GraphLimits(NamedTuple):
     """What a graph may hold, and what making it may take."""
 
     max_edges: int | None
@@ -49,7 +49,7 @@ class Memory(NamedTuple):
     most_edges: int
 
 
-def memory(cache: ActivationCache, n_prompts: int, n_pos: int, components: Components, limits: Limits) -> Memory:
+def memory(cache: Activations, n_prompts: int, n_pos: int, components: Components, limits: GraphLimits) -> Memory:
     """Share the memory budget out.
 
     Raises:

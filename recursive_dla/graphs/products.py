@@ -19,32 +19,32 @@ from torch import Tensor
 _SAFETY = 1.001
 
 
-class Fans(NamedTuple):
-    """In-edges of destinations from every source at one position each; some weights may not exceed the floor.
+class EdgeBlock(NamedTuple):
+    """Edges a row at a time: into one destination, from every source at one position; some may not exceed the floor.
 
     Attributes:
-        dest: Place and position of each fan's destination, as ``place * n_pos + pos``.
-        src_pos: The position of each fan's sources.
+        dest: Place and position of each row's destination, as ``place * n_pos + pos``.
+        src_pos: The position of each row's sources.
         weight: From the first sources on; logits.
     """
 
-    dest: Int[Tensor, " fan"]
-    src_pos: Int[Tensor, " fan"]
-    weight: Float[Tensor, "fan src_comp"]
+    dest: Int[Tensor, " row"]
+    src_pos: Int[Tensor, " row"]
+    weight: Float[Tensor, "row src_comp"]
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class EdgeCollector(Protocol):
     """Where edges go (:mod:`recursive_dla.graphs.collectors`)."""
 
     def floor(self) -> float:
         """The absolute weight that an edge must exceed to be kept."""
 
-    def room(self, n_fans: int, n_sources: int, like: Tensor) -> Float[Tensor, "fan src_comp"]:
-        """Memory for the weights of the next fans, which are to be handed over before more is asked for."""
+    def buffer(self, n_rows: int, n_sources: int, like: Tensor) -> Float[Tensor, "row src_comp"]:
+        """Memory for the weights of the next rows, which are to be handed over before more is asked for."""
 
 
-class Meeting(NamedTuple):
+class EdgeFactors(NamedTuple):
     """What the heads of a layer read, and how what was written comes to meet it.
 
     A row is a head at a query; rows are sorted by query. The weight of a row's edge from source ``c`` at ``key`` is
@@ -52,7 +52,7 @@ class Meeting(NamedTuple):
     sources, or one value space of several.
 
     Attributes:
-        dest: As in :class:`Fans`.
+        dest: As in :class:`EdgeBlock`.
         columns: From a range of keys.
     """
 
@@ -64,66 +64,66 @@ class Meeting(NamedTuple):
     columns: Callable[[range], Float[Tensor, "space key src_comp d"]]
 
 
-def every_edge(meeting: Meeting, keeper: Keeper, block_bytes: int) -> Iterator[Fans]:
+def every_edge(factors: EdgeFactors, collector: EdgeCollector, block_bytes: int) -> Iterator[EdgeBlock]:
     """All in-edges from no later position. Of windows and padding, some are zero.
 
     Args:
-        meeting: What meets.
-        keeper: Gives the memory for them.
+        factors: What meets.
+        collector: Gives the memory for them.
         block_bytes: How large a block may be.
     """
-    n_spaces, n_rows, _ = meeting.vectors.shape
-    n_keys = meeting.weighting.shape[2]
-    by_key = meeting.weighting.permute(2, 0, 1)
-    first = torch.searchsorted(meeting.query, torch.arange(n_keys, device=meeting.query.device)).tolist()
-    for keys in _blocks(n_keys, _key_bytes(meeting), block_bytes, n_keys):
+    n_spaces, n_rows, _ = factors.vectors.shape
+    n_keys = factors.weighting.shape[2]
+    by_key = factors.weighting.permute(2, 0, 1)
+    first = torch.searchsorted(factors.query, torch.arange(n_keys, device=factors.query.device)).tolist()
+    for keys in _blocks(n_keys, _key_bytes(factors), block_bytes, n_keys):
         sizes = [n_spaces * (n_rows - first[key]) for key in keys]
-        weight = keeper.room(sum(sizes), meeting.n_sources, meeting.vectors)
-        columns = meeting.columns(keys).mT.unbind(1)
+        weight = collector.buffer(sum(sizes), factors.n_sources, factors.vectors)
+        columns = factors.columns(keys).mT.unbind(1)
         for key, column, part in zip(keys, columns, weight.split(sizes), strict=True):
-            torch.bmm(meeting.vectors[:, first[key] :], column, out=part.view(n_spaces, -1, meeting.n_sources))
-        at = torch.arange(keys.start, keys.stop, device=meeting.query.device)
-        attends = (meeting.query >= at[:, None])[:, None].expand(-1, n_spaces, -1)
+            torch.bmm(factors.vectors[:, first[key] :], column, out=part.view(n_spaces, -1, factors.n_sources))
+        at = torch.arange(keys.start, keys.stop, device=factors.query.device)
+        attends = (factors.query >= at[:, None])[:, None].expand(-1, n_spaces, -1)
         place = attends.flatten().nonzero()[:, 0]
         weight *= by_key[keys.start : keys.stop].flatten().index_select(0, place)[:, None]
-        dest = meeting.dest.flatten().index_select(0, place % (n_spaces * n_rows))
-        yield Fans(dest, keys.start + place // (n_spaces * n_rows), weight)
+        dest = factors.dest.flatten().index_select(0, place % (n_spaces * n_rows))
+        yield EdgeBlock(dest, keys.start + place // (n_spaces * n_rows), weight)
 
 
-def strong_edges(meeting: Meeting, keeper: Keeper, block_bytes: int) -> Iterator[Fans]:
-    """The in-edges of those fans in which a weight exceeds the floor.
+def strong_edges(factors: EdgeFactors, collector: EdgeCollector, block_bytes: int) -> Iterator[EdgeBlock]:
+    """The in-edges of those rows in which a weight exceeds the floor.
 
     Args:
-        meeting: What meets.
-        keeper: Has the floor, above zero; it is asked before each block, since it may rise.
+        factors: What meets.
+        collector: Has the floor, above zero; it is asked before each block, since it may rise.
         block_bytes: How large a block may be.
     """
-    n_spaces, _, n_keys = meeting.weighting.shape
+    n_spaces, _, n_keys = factors.weighting.shape
     # In float32 the squares of small numbers would be zero.
-    size = meeting.vectors.norm(dim=-1, dtype=torch.float64).to(meeting.vectors.dtype)
-    bound = (_SAFETY * size[..., None] * meeting.weighting).abs()
-    scratch = _Scratch(meeting.vectors)
+    size = factors.vectors.norm(dim=-1, dtype=torch.float64).to(factors.vectors.dtype)
+    bound = (_SAFETY * size[..., None] * factors.weighting).abs()
+    scratch = _Scratch(factors.vectors)
     # Small enough to skip most of what is masked, large enough to multiply well; an even number of products shares out
     # evenly between threads.
-    for keys in _blocks(n_keys, _key_bytes(meeting), block_bytes, 2 * max(4, -(-n_keys // 32))):
+    for keys in _blocks(n_keys, _key_bytes(factors), block_bytes, 2 * max(4, -(-n_keys // 32))):
         here = slice(keys.start, keys.stop)
-        columns = meeting.columns(keys)
+        columns = factors.columns(keys)
         reaches = bound[..., here] * columns.norm(dim=-1).amax(-1)[:, None]
         for space in range(n_spaces):
-            least = keeper.floor()
+            least = collector.floor()
             rows = (reaches[space] > least).any(-1).nonzero()[:, 0]
             if not len(rows):
                 continue
-            product = scratch.product(meeting.vectors[space].index_select(0, rows), columns[space])
-            weighting = meeting.weighting[space, :, here].index_select(0, rows).mT
+            product = scratch.product(factors.vectors[space].index_select(0, rows), columns[space])
+            weighting = factors.weighting[space, :, here].index_select(0, rows).mT
             smallest, largest = product.aminmax(dim=-1)
             found = torch.maximum(-smallest, largest) * weighting.abs() > least
             places = found.flatten().nonzero()[:, 0]
             weight = product.flatten(0, 1).index_select(0, places)
             weight *= weighting.flatten().index_select(0, places)[:, None]
             key, row = places // len(rows), places % len(rows)
-            dest = meeting.dest[space].index_select(0, rows.index_select(0, row))
-            yield Fans(dest, keys.start + key, weight)
+            dest = factors.dest[space].index_select(0, rows.index_select(0, row))
+            yield EdgeBlock(dest, keys.start + key, weight)
 
 
 class _Scratch:
@@ -143,10 +143,10 @@ class _Scratch:
         return torch.bmm(rows.expand(len(columns), *rows.shape), columns.mT, out=out)
 
 
-def _key_bytes(meeting: Meeting) -> int:
+def _key_bytes(factors: EdgeFactors) -> int:
     """What a key takes: its products, or its columns, where those are wider."""
-    n_spaces, n_rows, width = meeting.vectors.shape
-    return meeting.vectors.element_size() * meeting.n_sources * n_spaces * max(n_rows, width)
+    n_spaces, n_rows, width = factors.vectors.shape
+    return factors.vectors.element_size() * factors.n_sources * n_spaces * max(n_rows, width)
 
 
 def _blocks(n_keys: int, key_bytes: int, block_bytes: int, most: int) -> list[range]:

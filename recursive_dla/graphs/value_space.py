@@ -16,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recursive_dla.attribution.components import Components
-from recursive_dla.attribution.pullback import apply_norm
-from recursive_dla.cache.activation_cache import ActivationCache
-from recursive_dla.cache.neuron_inputs import norm_scale
+from recursive_dla.cache.activations import Activations
+from recursive_dla.cache.norms import apply_norm
 from recursive_dla.model.weights import ModelWeights
 
 Values = Callable[[range], Float[Tensor, "kv_head key src_comp d_head"]]
@@ -51,7 +50,7 @@ class ValueSpace:
 
     def __init__(
         self,
-        cache: ActivationCache,
+        cache: Activations,
         components: Components,
         outputs: Float[Tensor, "batch pos src_comp d_model"],
         virtual_weights: bool = True,
@@ -102,7 +101,7 @@ class ValueSpace:
         for index, layer in enumerate(self._cache.weights.layers):
             z = self._cache.batched("z", index)[:, :n_pos]
             if layer.attention.out_norm is not None:
-                z = z / norm_scale(self._cache, layer.attention.out_norm)[:, :n_pos, None]
+                z = z / self._cache.norm_scale(layer.attention.out_norm)[:, :n_pos, None]
             parts.append(rearrange(z, "b pos head d_head -> b head pos d_head"))
         return torch.cat(parts, dim=1)
 

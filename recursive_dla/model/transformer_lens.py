@@ -27,7 +27,7 @@ from recursive_dla.model.weights import (
     Norm,
     Rotary,
     Router,
-    ScoreRule,
+    Scores,
     in_float32,
     is_half,
 )
@@ -51,16 +51,17 @@ def model_weights(model: Any) -> ModelWeights:
             f" Got {type(model).__name__}; load a model with recursive_dla.load_model(...)."
         )
     _refuse_unsupported(model, cfg)
-    return ModelWeights.on_demand(
-        name=lambda: _model_name(cfg),
-        stored_layers=lambda: tuple(_layer(block, f"blocks.{index}", cfg) for index, block in enumerate(model.blocks)),
-        final_norm=lambda: _final_norm(model, cfg),
-        W_E=lambda: model.W_E.detach(),
-        W_U=lambda: model.W_U.detach(),
-        b_U=lambda: _bias(model, "b_U"),
-        has_pos_embed=lambda: cfg.positional_embedding_type == "standard",
-        logit_soft_cap=lambda: cfg.output_logits_soft_cap if cfg.output_logits_soft_cap > 0 else None,
-    )
+    with torch.inference_mode(False), torch.no_grad():
+        return ModelWeights(
+            name=_model_name(cfg),
+            stored_layers=tuple(_layer(block, f"blocks.{index}", cfg) for index, block in enumerate(model.blocks)),
+            final_norm=_final_norm(model, cfg),
+            W_E=model.W_E.detach(),
+            W_U=model.W_U.detach(),
+            b_U=_bias(model, "b_U"),
+            has_pos_embed=cfg.positional_embedding_type == "standard",
+            logit_soft_cap=cfg.output_logits_soft_cap if cfg.output_logits_soft_cap > 0 else None,
+        )
 
 
 def _final_norm(model: Any, cfg: Any) -> Norm | None:
@@ -117,31 +118,30 @@ def _model_name(cfg: Any) -> str:
 
 
 def _layer(block: Any, module: str, cfg: Any) -> Layer:
-    layer: Layer = Layer.on_demand(
-        attention=lambda: _attention(block, module, cfg),
-        mlp=lambda: None if cfg.attn_only else _mlp(block, module, cfg, layer),
-        parallel=lambda: not cfg.attn_only and bool(cfg.parallel_attn_mlp),
+    layer = Layer(
+        parallel=not cfg.attn_only and bool(cfg.parallel_attn_mlp),
+        find_attention=lambda: _attention(block, module, cfg),
+        find_scores=lambda: _scores(block.attn, module, cfg),
+        find_mlp=lambda: None if cfg.attn_only else _mlp(block, module, cfg, layer),
     )
     return layer
 
 
 def _attention(block: Any, module: str, cfg: Any) -> Attention:
     attn = block.attn
-    # HookedTransformer's grouped-query attention repeats W_V per query head; the underscored one is as stored.
-    as_stored = "_" if hasattr(attn, "_W_V") else ""
-    return Attention.on_demand(
-        norm=lambda: _norm(block, "ln1", f"{module}.ln1", cfg),
-        out_norm=lambda: _norm(block, "ln1_post", f"{module}.ln1_post", cfg),
-        W_Q=lambda: attn.W_Q.detach(),
-        b_Q=lambda: _bias(attn, "b_Q"),
-        W_K=lambda: getattr(attn, f"{as_stored}W_K").detach(),
-        b_K=lambda: _bias(attn, f"{as_stored}b_K"),
-        W_V=lambda: getattr(attn, f"{as_stored}W_V").detach(),
-        b_V=lambda: _bias(attn, f"{as_stored}b_V"),
-        W_O=lambda: attn.W_O.detach(),
-        b_O=lambda: _bias(attn, "b_O"),
-        scores=lambda: _score_rule(attn, module, cfg),
+    return Attention(
+        norm=_norm(block, "ln1", f"{module}.ln1", cfg),
+        out_norm=_norm(block, "ln1_post", f"{module}.ln1_post", cfg),
+        W_V=getattr(attn, _as_stored(attn, "W_V")).detach(),
+        b_V=_bias(attn, _as_stored(attn, "b_V")),
+        W_O=attn.W_O.detach(),
+        b_O=_bias(attn, "b_O"),
     )
+
+
+def _as_stored(attn: Any, name: str) -> str:
+    """HookedTransformer's grouped-query attention repeats keys and values per query head; ``_W_V`` is as stored."""
+    return f"_{name}" if hasattr(attn, "_W_V") else name
 
 
 def _mlp(block: Any, module: str, cfg: Any, layer: Layer) -> MLP:
@@ -163,15 +163,18 @@ def _architecture(cfg: Any) -> Architecture:
     return ARCHITECTURES.get(getattr(cfg, "architecture", None) or "", Architecture())
 
 
-def _score_rule(attn: Any, module: str, cfg: Any) -> ScoreRule:
+def _scores(attn: Any, module: str, cfg: Any) -> Scores:
     cap = float(getattr(cfg, "attn_scores_soft_cap", 0.0))
-    return ScoreRule(
+    rotates = cfg.positional_embedding_type == "rotary"
+    return Scores(
+        W_Q=attn.W_Q.detach(),
+        b_Q=_bias(attn, "b_Q"),
+        W_K=getattr(attn, _as_stored(attn, "W_K")).detach(),
+        b_K=_bias(attn, _as_stored(attn, "b_K")),
         q_norm=_head_norm(attn, "q_norm", module, cfg),
         k_norm=_head_norm(attn, "k_norm", module, cfg),
         # SmolLM3 leaves some layers without positions.
-        rotary=_rotary(attn, cfg)
-        if cfg.positional_embedding_type == "rotary" and getattr(_unwrapped(attn), "use_rope", True)
-        else None,
+        rotary=_rotary(attn, cfg) if rotates and getattr(_unwrapped(attn), "use_rope", True) else None,
         factor=_score_factor(attn, cfg),
         soft_cap=cap if cap > 0 else None,
         alibi_slopes=_alibi_slopes(attn.W_Q) if cfg.positional_embedding_type == "alibi" else None,

@@ -9,41 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from functools import cached_property
+from typing import Any, TypeVar, overload
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from recursive_dla.errors import UnsupportedModelError
 
-Made = TypeVar("Made", bound="OnDemand")
-
-
-class OnDemand:
-    """A dataclass whose fields can be made when they are first asked for.
-
-    Finding a weight in a model may take longer than computing with it, and most computations need few of them.
-    """
-
-    @classmethod
-    def on_demand(cls: type[Made], **fields: Callable[[], Any]) -> Made:
-        """One whose fields are what these functions return."""
-        made = object.__new__(cls)
-        made.__dict__["_pending"] = fields
-        return made
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            pending = self.__dict__.get("_pending", {})
-            if name not in pending:
-                raise AttributeError(f"{type(self).__name__!r} has no {name!r}")
-            # What is kept must be of use outside the mode that happens to be on.
-            with torch.inference_mode(False), torch.no_grad():
-                self.__dict__[name] = pending[name]()
-            return self.__dict__[name]
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -86,12 +62,17 @@ class Rotary:
 
 
 @dataclass(frozen=True)
-class ScoreRule:
+class Scores:
     """How queries and keys make attention scores: ``factor · q·k``, squashed by ``soft_cap``, plus ALiBi.
 
-    ``alibi_slopes`` times the key's position is what ALiBi adds, up to what all keys of a query share.
+    Grouped-query models keep one ``W_K`` per key-value head. ``alibi_slopes`` times the key's position is what ALiBi
+    adds, up to what all keys of a query share.
     """
 
+    W_Q: Float[Tensor, "head d_model d_head"]
+    b_Q: Float[Tensor, "head d_head"] | None
+    W_K: Float[Tensor, "kv_head d_model d_head"]
+    b_K: Float[Tensor, "kv_head d_head"] | None
     q_norm: HeadNorm | None
     k_norm: HeadNorm | None
     rotary: Rotary | None
@@ -101,23 +82,19 @@ class ScoreRule:
 
 
 @dataclass(frozen=True)
-class Attention(OnDemand):
-    """One layer's attention. Grouped-query models keep one ``W_K`` and ``W_V`` per key-value head.
+class Attention:
+    """What one layer's heads move, and where they write it. Grouped-query models keep one ``W_V`` per key-value head.
 
-    ``norm`` is the one before it and ``out_norm`` the one after, where the model has them.
+    ``norm`` is the one before the attention, whose output queries and keys read too; ``out_norm`` the one after it,
+    where the model has them.
     """
 
     norm: Norm | None
     out_norm: Norm | None
-    W_Q: Float[Tensor, "head d_model d_head"]
-    b_Q: Float[Tensor, "head d_head"] | None
-    W_K: Float[Tensor, "kv_head d_model d_head"]
-    b_K: Float[Tensor, "kv_head d_head"] | None
     W_V: Float[Tensor, "kv_head d_model d_head"]
     b_V: Float[Tensor, "kv_head d_head"] | None
     W_O: Float[Tensor, "head d_head d_model"]
     b_O: Float[Tensor, " d_model"] | None
-    scores: ScoreRule
 
 
 @dataclass(frozen=True)
@@ -171,20 +148,45 @@ class MLP:
         return self.banks[0]
 
 
-@dataclass(frozen=True)
-class Layer(OnDemand):
+class Layer:
     """One block: attention, then an MLP (``None`` in attention-only models) that reads the stream after it.
 
-    In a ``parallel`` block both read the stream that enters it.
+    In a ``parallel`` block both read the stream that enters it. Each part is looked up in the model when it is first
+    asked for: that may take longer than computing with it, and most computations need few of them.
     """
 
-    attention: Attention
-    mlp: MLP | None
-    parallel: bool
+    def __init__(
+        self,
+        *,
+        parallel: bool,
+        find_attention: Callable[[], Attention],
+        find_scores: Callable[[], Scores],
+        find_mlp: Callable[[], MLP | None],
+    ) -> None:
+        self.parallel = parallel
+        self._find_attention, self._find_scores, self._find_mlp = find_attention, find_scores, find_mlp
+
+    @cached_property
+    def attention(self) -> Attention:
+        return _kept(self._find_attention)
+
+    @cached_property
+    def scores(self) -> Scores:
+        return _kept(self._find_scores)
+
+    @cached_property
+    def mlp(self) -> MLP | None:
+        return _kept(self._find_mlp)
+
+
+def _kept(find: Callable[[], Part]) -> Part:
+    # What is kept must be of use outside the mode that happens to be on.
+    with torch.inference_mode(False), torch.no_grad():
+        return find()
 
 
 @dataclass(frozen=True)
-class ModelWeights(OnDemand):
+class ModelWeights:
     """A model's weights; biases that are absent or all zero are ``None``.
 
     ``stored_layers`` are in the model's own precision; :attr:`layers` are what to compute with. ``logit_soft_cap`` is
@@ -238,39 +240,53 @@ class ModelWeights(OnDemand):
         return self.W_U.device
 
 
+def per_query_head(per_kv_head: Float[Tensor, "kv_head *rest"], n_heads: int) -> Float[Tensor, "head *rest"]:
+    """What heads share, once for each of them."""
+    return per_kv_head.repeat_interleave(n_heads // len(per_kv_head), dim=0)
+
+
+def summed_by_kv_head(
+    per_head: Float[Tensor, "*any head d_head"], n_kv_heads: int
+) -> Float[Tensor, "*any kv_head d_head"]:
+    """What heads read from what they share, together."""
+    return rearrange(per_head, "... (kv group) d_head -> ... kv group d_head", kv=n_kv_heads).sum(-2)
+
+
 def is_half(dtype: torch.dtype) -> bool:
     """Whether a precision is too low to compute with: its values are converted to float32 first."""
     return dtype in (torch.float16, torch.bfloat16)
 
 
 def tensors_of(weights: Any) -> Iterator[Tensor]:
-    """All tensors of a dataclass of this module."""
+    """All tensors of a part of this module."""
     if isinstance(weights, Tensor):
         yield weights
     elif isinstance(weights, tuple):
         for part in weights:
             yield from tensors_of(part)
+    elif isinstance(weights, Layer):
+        yield from tensors_of((weights.attention, weights.scores, weights.mlp))
     elif is_dataclass(weights):
         for field in fields(weights):
             yield from tensors_of(getattr(weights, field.name))
 
 
 def in_float32(weights: Any) -> Any:
-    """A tensor, or all tensors of a dataclass of this module, in float32."""
+    """A tensor, or all tensors of a part of this module, in float32; of a layer, once they are asked for."""
     if isinstance(weights, Tensor):
         return weights.float()
     if isinstance(weights, tuple):
         return tuple(map(in_float32, weights))
-    if isinstance(weights, OnDemand):
-        names = [field.name for field in fields(weights)]  # type: ignore[arg-type]
-        return type(weights).on_demand(**{name: partial(_part_in_float32, weights, name) for name in names})
+    if isinstance(weights, Layer):
+        return Layer(
+            parallel=weights.parallel,
+            find_attention=lambda: in_float32(weights.attention),
+            find_scores=lambda: in_float32(weights.scores),
+            find_mlp=lambda: in_float32(weights.mlp),
+        )
     if is_dataclass(weights) and not isinstance(weights, type):
         return replace(weights, **{field.name: in_float32(getattr(weights, field.name)) for field in fields(weights)})
     return weights
-
-
-def _part_in_float32(weights: Any, name: str) -> Any:
-    return in_float32(getattr(weights, name))
 
 
 class _InFloat32(Sequence[Layer]):

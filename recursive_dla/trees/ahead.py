@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recursive_dla.trees.expansion import Children, Expander, Strongest
+from recursive_dla.trees.expansion import Children, Expander, SourceLimits
 
 CHILD_COLUMNS = ("code", "pos", "weight", "factor", "row", "sources", "largest")
 
@@ -20,11 +20,11 @@ class Ahead:
     Args:
         expander: What computes them.
         direction: What reads the root's output; it is row 0 of the directions.
-        strongest: Which sources become children.
+        limits: Which sources become children.
     """
 
-    def __init__(self, expander: Expander, direction: Float[Tensor, " d_model"], strongest: Strongest) -> None:
-        self._expander, self._strongest = expander, strongest
+    def __init__(self, expander: Expander, direction: Float[Tensor, " d_model"], limits: SourceLimits) -> None:
+        self._expander, self._limits = expander, limits
         self._directions = _Rows(direction)
         self._directions.add(direction[None])
         self._families: dict[int, tuple[_Families, int]] = {}
@@ -47,7 +47,7 @@ class Ahead:
         """
         rows = self._directions[row]
         directions = rows * torch.as_tensor(factor, dtype=rows.dtype, device=rows.device)[:, None]
-        for children in self._expander.expand(code, pos, directions, self._strongest):
+        for children in self._expander.expand(code, pos, directions, self._limits):
             families = self._side_by_side(children, pos[children.nodes])
             for place, member in enumerate(children.nodes.tolist()):
                 self._families[nodes[member]] = (families, place)
@@ -70,26 +70,30 @@ class Ahead:
         else:
             first = self._directions.add(children.directions.flatten(0, 1))
             row = np.arange(first, first + n * k).reshape(n, k)
-        weight = _numpy(children.weight).astype(np.float64)
+        weight = children.weight.numpy(force=True).astype(np.float64)
         of_constants = np.empty((n, len(names)))
         for place, name in enumerate(names):
-            of_constants[:, place] = _numpy(children.constants[name])
-        rest, count = _numpy(children.rest)[:, None], _numpy(children.n_cut)[:, None]
+            of_constants[:, place] = children.constants[name].numpy(force=True)
+        rest, count = children.rest.numpy(force=True)[:, None], children.n_cut.numpy(force=True)[:, None]
 
         def filled(value: int, width: int) -> np.ndarray:
             return np.full((n, width), value, dtype=np.int64)
 
-        used = np.concatenate([_numpy(children.kept), of_constants != 0, count > 0], axis=1)
+        used = np.concatenate([children.kept.numpy(force=True), of_constants != 0, count > 0], axis=1)
         codes_of_constants = np.array([constants], dtype=np.int64).repeat(n, 0)
         columns = {
-            "code": [_numpy(children.code), codes_of_constants, filled(vocabulary.rest, 1)],
-            "pos": [_numpy(children.pos), pos[:, None].repeat(len(names), 1), filled(-1, 1)],
+            "code": [children.code.numpy(force=True), codes_of_constants, filled(vocabulary.rest, 1)],
+            "pos": [children.pos.numpy(force=True), pos[:, None].repeat(len(names), 1), filled(-1, 1)],
             "weight": [weight, of_constants, rest],
             # Constants and the rest are read along nothing.
-            "factor": [_numpy(children.factor).astype(np.float64), filled(0, len(names) + 1)],
+            "factor": [children.factor.numpy(force=True).astype(np.float64), filled(0, len(names) + 1)],
             "row": [row, filled(0, len(names) + 1)],
             "sources": [filled(1, k + len(names)), count],
-            "largest": [np.abs(weight), np.abs(of_constants), _numpy(children.largest).astype(np.float64)[:, None]],
+            "largest": [
+                np.abs(weight),
+                np.abs(of_constants),
+                children.largest.numpy(force=True).astype(np.float64)[:, None],
+            ],
         }
         return _Families(used, tuple(np.concatenate(columns[name], axis=1) for name in CHILD_COLUMNS))
 
@@ -120,7 +124,3 @@ class _Rows:
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
         return self._stored[torch.as_tensor(rows, device=self._stored.device)]
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()

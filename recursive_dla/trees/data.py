@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from recursive_dla.attribution.node_meanings import Meaning
 from recursive_dla.attribution.provenance import Provenance
 from recursive_dla.errors import InputError
-from recursive_dla.trees.vocabulary import Meaning
 
 UNITS = ("heads", "layers", "neurons")
 # The columns of a tree's nodes.

@@ -2,9 +2,9 @@
 
 A node of an attribution tree is a component at a position together with the direction that reads its output: the
 target's, pulled back through every component on the way. Expanding it pulls that direction back through the component
-itself (:mod:`recursive_dla.attribution.pullback`) and contracts the result with the outputs of all components written before. All
-nodes of a layer's heads, of its MLP or of its neurons go together, whatever path each is on, so a frontier costs a few
-matrix products for each layer in it.
+itself (:mod:`recursive_dla.attribution.pullback`) and contracts the result with the outputs of all components written
+before. All nodes of a layer's heads, of its MLP or of its neurons go together, whatever path each is on, so a frontier
+costs a few matrix products for each layer in it.
 
 Every child at a source position reads along one and the same direction, up to a factor. So what has to be kept for
 going on is one ``[d_model]`` vector for each expanded node, and a number for each child.
@@ -21,15 +21,24 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from recursive_dla.attribution.components import head_components, layer_components
-from recursive_dla.attribution.mlp_rules import Rule
-from recursive_dla.attribution.pullback import linearise_mlp, pull_back_mlp, pull_back_norm
+from recursive_dla.attribution.components import component_outputs, head_components, layer_components
+from recursive_dla.attribution.mlp_rules import MLPRule, NeuronSlopes
+from recursive_dla.attribution.pullback import (
+    HeadsStep,
+    MLPStep,
+    at_z,
+    neuron_slopes,
+    pull_back_mlp,
+    pull_back_neurons,
+    through_values,
+    value_constants,
+    walk,
+)
 from recursive_dla.attribution.targets import Target
-from recursive_dla.attribution.writers import component_outputs
-from recursive_dla.cache.activation_cache import ActivationCache
-from recursive_dla.cache.neuron_inputs import NeuronInputs, neuron_inputs, norm_scale
-from recursive_dla.model.activation_functions import activation
-from recursive_dla.model.weights import MLP, Attention, Norm
+from recursive_dla.cache.activations import Activations
+from recursive_dla.cache.neuron_inputs import NeuronInputs, at_places, neuron_inputs, neuron_outputs
+from recursive_dla.cache.norms import pull_back_norm
+from recursive_dla.model.weights import MLP, Norm
 from recursive_dla.trees.vocabulary import Vocabulary
 
 # Numbers that one contraction may put out: 64 MB in float32.
@@ -71,7 +80,7 @@ class Children(NamedTuple):
     largest: Float[Tensor, " node"]
 
 
-class Strongest(NamedTuple):
+class SourceLimits(NamedTuple):
     """How many sources of a node are kept: at most ``top_k``, of at least ``threshold`` in absolute weight."""
 
     top_k: int | None
@@ -88,19 +97,19 @@ class Expander:
         rule: How MLPs are made linear.
     """
 
-    def __init__(self, cache: ActivationCache, target: Target, unit: str, rule: Rule) -> None:
+    def __init__(self, cache: Activations, target: Target, unit: str, rule: MLPRule) -> None:
         self.cache, self.target, self.unit, self.rule = cache, target, unit, rule
         components_of = layer_components if unit == "layers" else head_components
         self.components = components_of(cache.weights)
         self.vocabulary = Vocabulary(self.components, cache.weights, "direction" if target.answers is None else "logit")
         # Nothing after the target's position flows into it.
-        self.n_pos = int(target.pos[0]) + 1
+        self.n_pos = target.n_pos
         self.outputs = component_outputs(cache, self.components, self.n_pos)[:, 0].contiguous()
         self._neuron_inputs: dict[int, list[NeuronInputs]] = {}
 
     @torch.no_grad()
     def expand(
-        self, code: np.ndarray, pos: np.ndarray, directions: Float[Tensor, "node d_model"], strongest: Strongest
+        self, code: np.ndarray, pos: np.ndarray, directions: Float[Tensor, "node d_model"], limits: SourceLimits
     ) -> Iterator[Children]:
         """The children of nodes of any kind, those of a layer and kind together.
 
@@ -108,7 +117,7 @@ class Expander:
             code: What each node is; not a leaf.
             pos: Where it is.
             directions: What reads its output.
-            strongest: Which sources to keep.
+            limits: Which sources to keep.
         """
         stages = self.vocabulary.stages(code)
         for stage in np.unique(stages, axis=0).tolist():
@@ -119,7 +128,7 @@ class Expander:
                 rows = torch.as_tensor(nodes, device=directions.device)
                 where = torch.as_tensor(pos[nodes], device=directions.device)
                 which = torch.as_tensor(self.vocabulary.members(code[nodes]), device=directions.device)
-                yield expand(self, layer, which, where, directions[rows], strongest)._replace(nodes=nodes)
+                yield expand(self, layer, which, where, directions[rows], limits)._replace(nodes=nodes)
 
     def root(self) -> tuple[int, int, Tensor, float]:
         """The target as a node: its code, position, direction and weight."""
@@ -134,118 +143,88 @@ class Expander:
         mlp = self._mlp(layer)
         bank, index = self.vocabulary.bank(neuron)
         given = self._inputs(layer, torch.tensor([pos], device=direction.device))
-        return float(direction @ mlp.banks[bank].W_out[index] * _post(mlp, given[bank])[0, index])
+        return float(direction @ mlp.banks[bank].W_out[index] * neuron_outputs(mlp, given[bank])[0, index])
 
     @torch.no_grad()
     def total_direction(self, code: int, pos: int) -> Float[Tensor, " d_model"]:
         """What the target reads from the output of a component at a position, over all paths between them.
 
-        The directions of all paths are summed on the way down, as in :mod:`recursive_dla.graphs.sweep`. A neuron's
-        reads the MLP's output before the norm after it, if there is one.
+        A neuron's reads the MLP's output before the norm after it, if there is one.
         """
-        weights = self.cache.weights
-        kind, stop = self.vocabulary.stage(code)
-        g = torch.zeros_like(self.outputs[0])
-        g[self.n_pos - 1] = self.target.direction[0, 0]
-        everywhere = torch.arange(self.n_pos, device=g.device)
-        for index in reversed(range(stop, self.target.layer)):
-            layer = weights.layers[index]
-            pulled = torch.zeros_like(g)
-            if layer.mlp is not None:
-                at_output = self._before_norm(g, layer.mlp.out_norm, everywhere)
-                if index == stop and kind in ("mlp", "neuron"):
-                    return (g if kind == "mlp" else at_output)[pos]
-                neurons = linearise_mlp(layer.mlp, self.rule, self._inputs(index, everywhere))
-                through, _ = pull_back_mlp(at_output, layer.mlp, neurons)
-                pulled = self._before_norm(through, layer.mlp.norm, everywhere)
-            at_heads = g if layer.parallel else g + pulled
-            if index == stop:
-                return at_heads[pos]
-            at_heads = self._before_norm(at_heads, layer.attention.out_norm, everywhere)
-            at_z = einsum(at_heads, layer.attention.W_O, "query d_model, head d_head d_model -> head query d_head")
-            read = self._pattern(index) @ at_z
-            through = _through_values(rearrange(read, "head key d_head -> key head d_head"), layer.attention)
-            g = g + pulled + self._before_norm(through, layer.attention.norm, everywhere)
-        return g[pos]
+        kind, layer = self.vocabulary.stage(code)
+        g = torch.zeros_like(self.outputs[None, 0])
+        g[0, self.n_pos - 1] = self.target.direction[0, 0]
+        for step in walk(self.cache, g, self.target.layer, self.rule):
+            if isinstance(step, MLPStep) and step.layer == layer and kind == "mlp":
+                return step.g[0, pos]
+            if isinstance(step, MLPStep) and step.layer == layer and kind == "neuron":
+                return self._before_norm(step.g[0, pos], self._mlp(layer).out_norm, torch.tensor(pos))
+            if isinstance(step, HeadsStep) and step.layer == layer and kind in ("head", "attn"):
+                return step.g[0, pos]
+        raise AssertionError(f"the walk does not pass {kind} of layer {layer}")
 
     # --- one kind of node each -----------------------------------------------------------------------------------
 
-    def _expand_root(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, strongest: Strongest) -> Children:
+    def _expand_root(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, limits: SourceLimits) -> Children:
         last = self.target.layer == self.cache.weights.n_layers
         written = len(self.components) if last else self.components.before_attention[self.target.layer]
         values = self._read_here(g, written, pos)
         constants = {name: constant[0, :1].to(g.dtype) for name, constant in self.target.constants.items()}
-        return _keep(values, pos, g, constants, layer, strongest)
+        return _keep(values, pos, g, constants, layer, limits)
 
-    def _expand_heads(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, strongest: Strongest) -> Children:
+    def _expand_heads(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, limits: SourceLimits) -> Children:
         attention = self.cache.weights.layers[layer].attention
-        g = self._before_norm(g, attention.out_norm, pos)
         each = torch.arange(len(g), device=g.device)
         # Of all heads, then the one of each node: a product with the whole of W_O rather than a copy of it for each.
-        at_z = einsum(g, attention.W_O, "node d_model, head d_head d_model -> node head d_head")[each, which]
-        kv = which // (self.cache.weights.n_heads // len(attention.W_V))
-        spread = at_z.new_zeros((len(g), *attention.W_V.shape[::2]))
-        spread[each, kv] = at_z
-        pulled = einsum(spread, attention.W_V, "node kv d_head, kv d_model d_head -> node d_model")
-        pattern = self._pattern(layer, queries_first=True)[pos, which]
-        attended = pattern.sum(-1)
-        constants = {}
-        if attention.b_V is not None:
-            constants["b_V"] = attended * (at_z * attention.b_V[kv]).sum(-1)
-        if attention.norm is not None and attention.norm.bias is not None:
-            constants[f"{attention.norm.name}.b"] = attended * (pulled @ attention.norm.bias)
-        direction = pull_back_norm(pulled, attention.norm)
+        of_all = at_z(self._before_norm(g, attention.out_norm, pos), attention)
+        own = torch.zeros_like(of_all)
+        own[each, which] = of_all[each, which]
+        pattern = self._pattern(layer)[pos, which]
+        attended = torch.zeros_like(own[..., 0])
+        attended[each, which] = pattern.sum(-1)
+        constants = {name: by_head.sum(-1) for name, by_head in value_constants(own, attended, attention).items()}
+        direction = pull_back_norm(through_values(own, attention), attention.norm)
         before = self.components.before_attention[layer]
         values = (direction @ self.outputs[:before].flatten(0, 1).mT).view(len(g), before, self.n_pos)
         factor = pattern / self._scale(attention.norm)[:, 0]
         values *= factor[:, None]
-        return _keep(values, None, direction, constants, layer, strongest, factor)
+        return _keep(values, None, direction, constants, layer, limits, factor)
 
-    def _expand_attentions(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, strongest: Strongest) -> Children:
+    def _expand_attentions(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, limits: SourceLimits) -> Children:
         attention = self.cache.weights.layers[layer].attention
         g = self._before_norm(g, attention.out_norm, pos)
-        at_z = einsum(g, attention.W_O, "node d_model, head d_head d_model -> node head d_head")
-        pattern = self._pattern(layer, queries_first=True)[pos]
-        read = einsum(pattern, at_z, "node head key, node head d_head -> node key head d_head")
-        pulled = _through_values(read, attention)
-        constants = {}
-        if attention.b_O is not None:
-            constants["b_O"] = g @ attention.b_O
-        if attention.b_V is not None:
-            b_V = attention.b_V.repeat_interleave(at_z.shape[1] // len(attention.b_V), dim=0)
-            constants["b_V"] = (pattern.sum(-1) * (at_z * b_V).sum(-1)).sum(-1)
-        if attention.norm is not None and attention.norm.bias is not None:
-            constants[f"{attention.norm.name}.b"] = (pulled @ attention.norm.bias).sum(-1)
-        directions = pull_back_norm(pulled, attention.norm) / self._scale(attention.norm)
+        reads = at_z(g, attention)
+        pattern = self._pattern(layer)[pos]
+        constants = {} if attention.b_O is None else {"b_O": g @ attention.b_O}
+        by_head = value_constants(reads, pattern.sum(-1), attention)
+        constants |= {name: each.sum(-1) for name, each in by_head.items()}
+        at_values = einsum(pattern, reads, "node head key, node head d_head -> node key head d_head")
+        directions = pull_back_norm(through_values(at_values, attention), attention.norm, self._scale(attention.norm))
         sources = self.outputs[: self.components.before_attention[layer]]
         values = einsum(directions, sources, "node key d_model, src_comp key d_model -> node src_comp key")
-        found = _keep(values, None, directions, constants, layer, strongest)
-        each = torch.arange(len(g), device=g.device)[:, None]
-        return found._replace(directions=directions[each, found.pos])
+        found = _keep(values, None, directions, constants, layer, limits)
+        each_node = torch.arange(len(g), device=g.device)[:, None]
+        return found._replace(directions=directions[each_node, found.pos])
 
-    def _expand_mlps(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, strongest: Strongest) -> Children:
+    def _expand_mlps(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, limits: SourceLimits) -> Children:
         mlp = self._mlp(layer)
         g = self._before_norm(g, mlp.out_norm, pos)
         inputs = self._inputs(layer, pos)
         if self.unit == "neurons":
             banks = zip(mlp.banks, inputs, strict=True)
-            values = torch.cat([g @ bank.W_out.mT * _post(mlp, given) for bank, given in banks], dim=-1)
+            values = torch.cat([g @ bank.W_out.mT * neuron_outputs(mlp, given) for bank, given in banks], dim=-1)
             constants = {} if mlp.b_out is None else {"b_out": g @ mlp.b_out}
-            found = _keep(values, pos, g, constants, layer, strongest)
+            found = _keep(values, pos, g, constants, layer, limits)
             return found._replace(code=found.code + self.vocabulary.first_neuron(layer))
-        pulled, constants = pull_back_mlp(g, mlp, linearise_mlp(mlp, self.rule, inputs))
+        pulled, constants = pull_back_mlp(g, mlp, neuron_slopes(mlp, self.rule, inputs))
         direction = self._before_norm(pulled, mlp.norm, pos)
         values = self._read_here(direction, self.components.before_mlp[layer], pos)
-        return _keep(values, pos, direction, constants, layer, strongest)
+        return _keep(values, pos, direction, constants, layer, limits)
 
-    def _expand_neurons(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, strongest: Strongest) -> Children:
+    def _expand_neurons(self, layer: int, which: Tensor, pos: Tensor, g: Tensor, limits: SourceLimits) -> Children:
         mlp = self._mlp(layer)
         pulled = torch.zeros_like(g)
         constants: dict[str, Tensor] = {}
-
-        def add(name: str, rows: Tensor, value: Tensor) -> None:
-            constants.setdefault(name, g.new_zeros(len(g)))[rows] += value
-
         inputs = self._inputs(layer, pos)
         banks, indices = self.vocabulary.banks(which)
         for place in banks.unique().tolist():
@@ -255,24 +234,15 @@ class Expander:
                 None if part is None else part[rows, index][:, None] if part.ndim == 2 else part[rows]
                 for part in inputs[place]
             )
-            (found,) = linearise_mlp(mlp, self.rule, [given])
-            at_neuron = (g[rows] * bank.W_out[index]).sum(-1)
-            gate = (bank.W_in, bank.b_in, "b_in") if bank.W_gate is None else (bank.W_gate, bank.b_gate, "b_gate")
-            into = ((found.gate_slope, gate), (found.up_slope, (bank.W_in, bank.b_in, "b_in")))
-            for slope, (weight, bias, name) in into:
-                if slope is None:
-                    continue
-                at_pre = at_neuron * slope[:, 0]
-                pulled[rows] += at_pre[:, None] * weight[:, index].mT
-                if bias is not None:
-                    add(name, rows, at_pre * bias[index])
-            if found.remainder is not None:
-                add("remainder", rows, at_neuron * found.remainder[:, 0])
-        if mlp.norm is not None and mlp.norm.bias is not None:
-            constants[f"{mlp.norm.name}.b"] = pulled @ mlp.norm.bias
+            (slopes,) = neuron_slopes(mlp, self.rule, [given])
+            own = NeuronSlopes(*(None if part is None else part[:, 0] for part in slopes))
+            at_neurons = (g[rows] * bank.W_out[index]).sum(-1)
+            pulled[rows], parts = pull_back_neurons(at_neurons, bank, index, own, mlp.norm)
+            for name, part in parts.items():
+                constants.setdefault(name, g.new_zeros(len(g)))[rows] += part
         direction = self._before_norm(pulled, mlp.norm, pos)
         values = self._read_here(direction, self.components.before_mlp[layer], pos)
-        return _keep(values, pos, direction, constants, layer, strongest)
+        return _keep(values, pos, direction, constants, layer, limits)
 
     # --- what the cache holds ------------------------------------------------------------------------------------
 
@@ -288,25 +258,21 @@ class Expander:
         return mlp
 
     def _scale(self, norm: Norm | None) -> Float[Tensor, "pos 1"]:
-        return norm_scale(self.cache, norm)[0, : self.n_pos]
+        return self.cache.norm_scale(norm)[0, : self.n_pos]
 
-    def _pattern(self, layer: int, queries_first: bool = False) -> Tensor:
-        """``[head key query]``, for sums over queries; or ``[query head key]``."""
+    def _pattern(self, layer: int) -> Float[Tensor, "query head key"]:
         pattern = self.cache.batched("pattern", layer)[0, :, : self.n_pos, : self.n_pos]
-        return rearrange(pattern, "head query key -> " + ("query head key" if queries_first else "head key query"))
+        return rearrange(pattern, "head query key -> query head key")
 
     def _inputs(self, layer: int, pos: Tensor) -> list[NeuronInputs]:
         """What a layer's neurons worked with at each of some positions."""
         if layer not in self._neuron_inputs:
             self._neuron_inputs[layer] = neuron_inputs(self.cache, layer, self.cache.weights.layers[layer])
-        return [
-            NeuronInputs._make(None if part is None else part[0, pos] for part in bank)
-            for bank in self._neuron_inputs[layer]
-        ]
+        return at_places(self._neuron_inputs[layer], torch.zeros_like(pos), pos)
 
-    def _before_norm(self, g: Tensor, norm: Norm | None, pos: Tensor) -> Float[Tensor, "node d_model"]:
+    def _before_norm(self, g: Tensor, norm: Norm | None, pos: Tensor) -> Float[Tensor, "*node d_model"]:
         """Directions that read the output of a norm at their positions, as such that read its input."""
-        return pull_back_norm(g, norm) / self._scale(norm)[pos]
+        return pull_back_norm(g, norm, self._scale(norm)[pos])
 
     def _read_here(self, directions: Tensor, count: int, pos: Tensor) -> Float[Tensor, "node src_comp"]:
         """What each direction reads at its own position from the first ``count`` components."""
@@ -318,7 +284,7 @@ class Expander:
         return values
 
 
-_STAGES: dict[str, Callable[[Expander, int, Tensor, Tensor, Tensor, Strongest], Children]] = {
+_STAGES: dict[str, Callable[[Expander, int, Tensor, Tensor, Tensor, SourceLimits], Children]] = {
     "root": Expander._expand_root,
     "head": Expander._expand_heads,
     "attn": Expander._expand_attentions,
@@ -333,7 +299,7 @@ def _keep(
     directions: Tensor,
     constants: dict[str, Tensor],
     layer: int,
-    strongest: Strongest,
+    limits: SourceLimits,
     factor: Tensor | None = None,
 ) -> Children:
     """The strongest sources of each node, and the sum of all others.
@@ -344,15 +310,15 @@ def _keep(
         directions: As in :class:`Children`.
         constants: The same.
         layer: The same.
-        strongest: Which to keep.
+        limits: Which to keep.
         factor: What the sources of a position have in common, ``[node src_pos]``; ``None`` for one.
     """
     n_pos = 1 if pos is not None else values.shape[-1]
     flat = values.flatten(1)
-    top_k = flat.shape[1] if strongest.top_k is None else min(strongest.top_k, flat.shape[1])
+    top_k = flat.shape[1] if limits.top_k is None else min(limits.top_k, flat.shape[1])
     # One more than are kept: the largest of those that are not.
     sizes, places = flat.abs().topk(min(top_k + 1, flat.shape[1]), dim=1)
-    kept = (sizes >= strongest.threshold) & (sizes > 0)
+    kept = (sizes >= limits.threshold) & (sizes > 0)
     kept[:, top_k:] = False
     weight = flat.gather(1, places)
     rest = flat.sum(1, dtype=torch.float64) - torch.where(kept, weight, 0).sum(1, dtype=torch.float64)
@@ -372,17 +338,3 @@ def _keep(
         n_cut=count,
         largest=torch.where(kept, 0, sizes).amax(1),
     )
-
-
-def _post(mlp: MLP, given: NeuronInputs) -> Float[Tensor, "node d_mlp"]:
-    """What the neurons of a bank put out."""
-    post = activation(mlp.activation).function(given.pre)
-    if given.pre_linear is not None:
-        post = post * given.pre_linear
-    return post if given.routing is None else post * given.routing[..., None]
-
-
-def _through_values(read: Float[Tensor, "*any head d_head"], attention: Attention) -> Float[Tensor, "*any d_model"]:
-    """What reads the values of all heads, as what reads the normalised stream."""
-    grouped = rearrange(read, "... (kv group) d_head -> ... kv group d_head", kv=len(attention.W_V)).sum(-2)
-    return einsum(grouped, attention.W_V, "... kv d_head, kv d_model d_head -> ... d_model")

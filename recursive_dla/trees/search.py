@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from recursive_dla.attribution.mlp_rules import Rule
+from recursive_dla.attribution.mlp_rules import MLPRule
 from recursive_dla.attribution.targets import Target
-from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.cache.activations import Activations
 from recursive_dla.errors import InputError
 from recursive_dla.progress import tracked
 from recursive_dla.trees.ahead import CHILD_COLUMNS, Ahead
 from recursive_dla.trees.data import TreeNodes
-from recursive_dla.trees.expansion import Expander, Strongest
+from recursive_dla.trees.expansion import Expander, SourceLimits
 from recursive_dla.trees.interrupts import interruptible
 
 # How many nodes are computed together, and how weak they may be beside the first of them. More and weaker ones would be
@@ -36,7 +36,7 @@ from recursive_dla.trees.interrupts import interruptible
 _BATCH, _SMALLEST_BATCH, _NEARLY = 256, 8, 0.7
 
 
-class Limits(NamedTuple):
+class TreeLimits(NamedTuple):
     """What a tree's nodes are, and how many children each may have."""
 
     unit: str
@@ -69,7 +69,7 @@ class TreeSearch:
     )
 
     def __init__(
-        self, cache: ActivationCache, target: Target, start: tuple[str, int] | None, rule: Rule, limits: Limits
+        self, cache: Activations, target: Target, start: tuple[str, int] | None, rule: MLPRule, limits: TreeLimits
     ) -> None:
         self._expander = Expander(cache, target, limits.unit, rule)
         self.vocabulary = self._expander.vocabulary
@@ -77,8 +77,8 @@ class TreeSearch:
         self._values: dict[str, Any] = {name: array(kind) for name, kind in self._COLUMNS}
         for name, value in zip(self._values, (code, pos, -1, 0, weight, 1.0, 0, 1, abs(weight)), strict=True):
             self._values[name].append(value)
-        strongest = Strongest(limits.top_k, limits.min_share * abs(weight))
-        self._ahead = Ahead(self._expander, direction, strongest)
+        sources = SourceLimits(limits.top_k, limits.min_share * abs(weight))
+        self._ahead = Ahead(self._expander, direction, sources)
         self._expanded = array("b", [0])
         self._heap: list[tuple[float, int]] = [(-abs(weight), 0)]
         self._ended = "complete"

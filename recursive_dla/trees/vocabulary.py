@@ -6,36 +6,23 @@ A tree has many nodes and few kinds of them, so its arrays hold a code for each 
 from __future__ import annotations
 
 import re
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recursive_dla.attribution.components import Component, Components
+from recursive_dla.attribution.components import Components
+from recursive_dla.attribution.node_meanings import Meaning, component_meaning, constant_meaning, root_meaning
 from recursive_dla.errors import InputError
 from recursive_dla.model.weights import ModelWeights
-
-
-class Meaning(NamedTuple):
-    """What a code stands for; names and kinds as in the nodes of a graph.
-
-    ``kind`` is ``logit``, ``head``, ``attn``, ``mlp``, ``neuron``, ``embed``, ``pos_embed``, ``bias``, ``remainder``
-    or ``rest``.
-    """
-
-    name: str
-    kind: str
-    component: str
-    layer: int
-    head: int
 
 
 class Vocabulary:
     """Codes of one model's tree nodes.
 
-    Components come first, by place; then the target (``root``), ``rest``, each layer's neurons, and constants, which
-    have negative codes in the order in which they are met.
+    Components come first, by place; then the target (``root``), ``rest``, each layer's neurons, and constants in the
+    order in which they are met.
     """
 
     KINDS: ClassVar[tuple[str, ...]] = ("root", "head", "attn", "mlp", "neuron")
@@ -52,6 +39,7 @@ class Vocabulary:
         self._bank_sizes = [] if mlp is None else [bank.W_out.shape[0] for bank in mlp.banks]
         self._bank_starts = np.cumsum([0, *self._bank_sizes])
         self.neurons_per_layer = sum(self._bank_sizes)
+        self._first_constant = self._first_neuron + self.n_layers * self.neurons_per_layer
         self._constants: dict[tuple[int, str], int] = {}
         self._constant_meanings: list[Meaning] = []
         # For each code up to the neurons: the place of its kind among KINDS, its layer, and its head.
@@ -65,8 +53,8 @@ class Vocabulary:
 
     def expandable(self, code: np.ndarray) -> np.ndarray:
         """Which codes are no leaves."""
-        of_component = self._stages[np.clip(code, 0, self._first_neuron - 1), 0] >= 0
-        return (code >= 0) & ((code >= self._first_neuron) | of_component)
+        of_component = self._stages[np.minimum(code, self._first_neuron - 1), 0] >= 0
+        return np.where(code < self._first_neuron, of_component, code < self._first_constant)
 
     def stages(self, code: np.ndarray) -> np.ndarray:
         """The place of each code's kind among ``KINDS``, and its layer: ``[node 2]``."""
@@ -115,25 +103,16 @@ class Vocabulary:
     def constant(self, layer: int, name: str) -> int:
         """The code of a constant: the share of a bias, or what a rule leaves over."""
         if (layer, name) not in self._constants:
-            of_root = layer == self.n_layers
-            self._constants[layer, name] = -1 - len(self._constants)
-            self._constant_meanings.append(
-                Meaning(
-                    name=name if of_root else f"L{layer}.{name}",
-                    kind="remainder" if name == "remainder" else "bias",
-                    component=name if of_root else f"{layer}_{name}",
-                    layer=layer,
-                    head=-1,
-                )
-            )
+            self._constants[layer, name] = self._first_constant + len(self._constants)
+            self._constant_meanings.append(constant_meaning(name, layer, self.n_layers))
         return self._constants[layer, name]
 
     def meaning(self, code: int) -> Meaning:
         """What a code stands for."""
-        if code < 0:
-            return self._constant_meanings[-1 - code]
+        if code >= self._first_constant:
+            return self._constant_meanings[code - self._first_constant]
         if code == self.root:
-            return Meaning(self._root_name, "logit", self._root_name, self.n_layers, -1)
+            return root_meaning(self._root_name, self.n_layers)
         if code == self.rest:
             return Meaning("rest", "rest", "rest", -1, -1)
         layer, neuron = self.neuron(code)
@@ -141,8 +120,7 @@ class Vocabulary:
             bank, index = self.bank(neuron)
             name = f"L{layer}{f'E{bank}' if len(self._bank_sizes) > 1 else ''}N{index}"
             return Meaning(name, "neuron", name, layer, -1)
-        component = self.components.all[code]
-        return Meaning(_name(component), component.kind, component.label, component.layer, component.head)
+        return component_meaning(self.components.all[code])
 
     def code(self, name: str) -> int:
         """The code of a component or neuron by its name, as in a graph (``L0MLP``) or a cache (``0_mlp_out``).
@@ -153,7 +131,7 @@ class Vocabulary:
         if name == self._root_name:
             return self.root
         for place, component in enumerate(self.components.all):
-            if name in (component.label, _name(component)):
+            if name in (component.label, component_meaning(component).name):
                 if self._stages[place, 0] < 0:
                     raise InputError(f"{name!r} reads nothing, so nothing feeds it. Start from a head or an MLP.")
                 return place
@@ -168,17 +146,9 @@ class Vocabulary:
                 and index < self._bank_sizes[bank]
             ):
                 return self.first_neuron(layer) + int(self._bank_starts[bank]) + index
-        examples = [_name(c) for place, c in enumerate(self.components.all) if self._stages[place, 0] >= 0]
+        expandable = [c for place, c in enumerate(self.components.all) if self._stages[place, 0] >= 0]
+        examples = [component_meaning(c).name for c in expandable]
         raise InputError(f"The model has no component {name!r} here; there are {examples[0]!r} to {examples[-1]!r}.")
-
-
-def _name(component: Component) -> str:
-    """The part of a node's id before the position."""
-    if component.kind == "mlp":
-        return f"L{component.layer}MLP"
-    if component.kind == "attn":
-        return f"L{component.layer}Attn"
-    return f"L{component.layer}.b_O" if component.kind == "bias" else component.label
 
 
 def parse_start(start: str) -> tuple[str, int]:

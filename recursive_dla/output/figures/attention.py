@@ -9,9 +9,8 @@ import pandas as pd
 import torch
 
 from recursive_dla.attribution.labels import prompt_texts, token_labels
-from recursive_dla.attribution.pullback import apply_norm
 from recursive_dla.cache.activation_cache import ActivationCache
-from recursive_dla.cache.neuron_inputs import norm_scale
+from recursive_dla.cache.norms import apply_norm
 from recursive_dla.errors import InputError
 from recursive_dla.output.figures.caches import own_cache, prompt_of
 from recursive_dla.output.figures.plot_parts import colorbar, hover_names, layout, token_axis
@@ -48,7 +47,7 @@ def attention_frame(
     Source: Kobayashi et al. 2020, "Attention is Not Only a Weight" (their ``‖α f(x)‖``).
 
     Example:
-        >>> from recursive_dla.output.figures import attention_frame
+        >>> from recursive_dla.figures import attention_frame
         >>> frame = attention_frame(cache, 23, 3)
         >>> bool((frame.sum(axis=1) - 1).abs().max() < 1e-5)
         True
@@ -76,7 +75,7 @@ def _value_norms(cache: ActivationCache, layer: int, head: int, place: int) -> t
     """``‖v_k W_O‖`` of every position, from the stream: lean caches hold no values."""
     attention = cache.weights.layers[layer].attention
     stream = cache.batched("resid_pre", layer)[place]
-    read = apply_norm(stream, attention.norm, norm_scale(cache, attention.norm)[place])
+    read = apply_norm(stream, attention.norm, cache.norm_scale(attention.norm)[place])
     if attention.norm is not None and attention.norm.bias is not None:
         read = read + attention.norm.bias
     shared = head // (len(attention.W_O) // len(attention.W_V))
@@ -101,7 +100,7 @@ def attention_figure(cache: Any, layer: int, head: int, *, prompt: int = 0, them
         CacheError: The cache lacks the pattern or the residual stream.
 
     Example:
-        >>> from recursive_dla.output.figures import attention_figure
+        >>> from recursive_dla.figures import attention_figure
         >>> [panel.z.shape for panel in attention_figure(cache, 23, 3).data]
         [(15, 15), (15, 15)]
     """

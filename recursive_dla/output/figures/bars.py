@@ -39,7 +39,7 @@ def components_frame(*breakdowns: BreakdownData, top: int = 20, token: int = 0, 
             exist.
 
     Example:
-        >>> from recursive_dla.output.figures import components_frame
+        >>> from recursive_dla.figures import components_frame
         >>> heads = break_down(cache, model, " Mary", wrong_answers=" John")
         >>> mlps = break_down(cache, model, " Mary", "mlps", wrong_answers=" John")
         >>> components_frame(heads, mlps, top=3)["component"].tolist()
@@ -89,7 +89,7 @@ def components_figure(
         InputError: As :func:`components_frame`; an unknown theme.
 
     Example:
-        >>> from recursive_dla.output.figures import components_figure
+        >>> from recursive_dla.figures import components_figure
         >>> len(components_figure(break_down(cache, model, " Mary"), top=7).data[0].x)
         7
     """

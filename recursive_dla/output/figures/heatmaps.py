@@ -37,7 +37,7 @@ def heads_frame(heads: BreakdownData, *, top: int | None = 30, token: int = 0, p
         InputError: A breakdown of something else, a place that does not exist.
 
     Example:
-        >>> from recursive_dla.output.figures import heads_frame
+        >>> from recursive_dla.figures import heads_frame
         >>> frame = heads_frame(break_down(cache, model, " Mary", wrong_answers=" John"), top=5)
         >>> frame.shape, frame.loc["L23H3"].idxmax()
         ((5, 15), '10 ·John')
@@ -66,7 +66,7 @@ def heads_figure(
         InputError: As :func:`heads_frame`; an unknown theme.
 
     Example:
-        >>> from recursive_dla.output.figures import heads_figure
+        >>> from recursive_dla.figures import heads_figure
         >>> figure = heads_figure(break_down(cache, model, " Mary", wrong_answers=" John"))
         >>> figure.data[0].z.shape
         (30, 15)
@@ -103,7 +103,7 @@ def head_sources_frame(
         InputError: A breakdown of something else, a head or place that does not exist.
 
     Example:
-        >>> from recursive_dla.output.figures import head_sources_frame
+        >>> from recursive_dla.figures import head_sources_frame
         >>> frame = head_sources_frame(break_down(cache, model, " Mary", wrong_answers=" John"), 23, 3)
         >>> round(float(frame.loc["0_mlp_out", "10 ·John"]), 3)
         1.654
@@ -144,7 +144,7 @@ def head_sources_figure(
         InputError: As :func:`head_sources_frame`; an unknown theme.
 
     Example:
-        >>> from recursive_dla.output.figures import head_sources_figure
+        >>> from recursive_dla.figures import head_sources_figure
         >>> head_sources_figure(break_down(cache, model, " Mary"), 23, 3, theme="dark").layout.title.text[:5]
         'L23H3'
     """

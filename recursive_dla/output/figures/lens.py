@@ -51,7 +51,7 @@ def logit_lens_frame(
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 
     Example:
-        >>> from recursive_dla.output.figures import logit_lens_frame
+        >>> from recursive_dla.figures import logit_lens_frame
         >>> frame = logit_lens_frame(cache, " Mary", pos_slice=-1)
         >>> frame.iloc[-1][["point", "token", "top_token"]].tolist()
         ['final_post', '14 ·to', ' Mary']
@@ -120,7 +120,7 @@ def logit_lens_figure(
         CacheError: The cache lacks the residual stream.
 
     Example:
-        >>> from recursive_dla.output.figures import logit_lens_figure
+        >>> from recursive_dla.figures import logit_lens_figure
         >>> logit_lens_figure(cache, " Mary").data[0].z.shape
         (31, 15)
     """

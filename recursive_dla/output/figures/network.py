@@ -39,7 +39,7 @@ def graph_frame(graph: GraphData, *, max_edges: int = 150) -> pd.DataFrame:
         InputError: ``max_edges`` is less than 1.
 
     Example:
-        >>> from recursive_dla.output.figures import graph_frame
+        >>> from recursive_dla.figures import graph_frame
         >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
         >>> graph_frame(graph, max_edges=50).columns.tolist()
         ['source', 'target', 'source_token', 'target_token', 'weight']
@@ -72,7 +72,7 @@ def graph_figure(graph: GraphData, *, max_edges: int = 150, theme: ThemeName = "
         InputError: ``max_edges`` is less than 1, an unknown theme.
 
     Example:
-        >>> from recursive_dla.output.figures import graph_figure
+        >>> from recursive_dla.figures import graph_figure
         >>> graph = attribution_graph(cache, model, " Mary", wrong_answers=" John")
         >>> figure = graph_figure(graph, max_edges=80, theme="dark")
         >>> len(figure.data[-1].x) == len(graph.prune(max_edges=80).nodes)

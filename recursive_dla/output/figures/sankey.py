@@ -30,7 +30,7 @@ def sankey_frame(graph: GraphData, *, max_edges: int = 50) -> pd.DataFrame:
         InputError: ``max_edges`` is less than 1.
 
     Example:
-        >>> from recursive_dla.output.figures import sankey_frame
+        >>> from recursive_dla.figures import sankey_frame
         >>> frame = sankey_frame(attribution_graph(cache, model, " Mary", wrong_answers=" John"))
         >>> len(frame) <= 50, set(frame["target"]) - set(frame["source"])
         (True, {'logit@14'})
@@ -53,7 +53,7 @@ def sankey_figure(graph: GraphData, *, max_edges: int = 50, theme: ThemeName = "
         InputError: ``max_edges`` is less than 1, an unknown theme.
 
     Example:
-        >>> from recursive_dla.output.figures import sankey_figure
+        >>> from recursive_dla.figures import sankey_figure
         >>> figure = sankey_figure(attribution_graph(cache, model, " Mary"), max_edges=30)
         >>> figure.data[0].type
         'sankey'

@@ -38,7 +38,7 @@ def tree_frame(tree: TreeData, *, max_nodes: int = 60) -> pd.DataFrame:
         InputError: ``max_nodes`` is less than 1.
 
     Example:
-        >>> from recursive_dla.output.figures import tree_frame
+        >>> from recursive_dla.figures import tree_frame
         >>> tree = attribution_tree(cache, model, " Mary", wrong_answers=" John")
         >>> tree_frame(tree, max_nodes=10)["label"][:2].tolist()
         ['logit@14 ·to', 'L23H3@14 ·to']
@@ -70,7 +70,7 @@ def tree_figure(tree: TreeData, *, max_nodes: int = 60, theme: ThemeName = "ligh
         InputError: ``max_nodes`` is less than 1, an unknown theme.
 
     Example:
-        >>> from recursive_dla.output.figures import tree_figure
+        >>> from recursive_dla.figures import tree_figure
         >>> figure = tree_figure(attribution_tree(cache, model, " Mary"), max_nodes=30, theme="dark")
         >>> [trace.type for trace in figure.data]
         ['scatter', 'scatter', 'bar']
