@@ -720,7 +720,7 @@ def test_notebooks_show_markup_only_where_it_is_meant() -> None:
     assert page.count("<details") == page.count("</details>") > 3
     assert page.count("<div") == page.count("</div>")
     assert len(page) < 40_000
-    assert "embed &#x27;" in strongest_paths(cache, model, ANSWER, count=5)._repr_html_()
+    assert "embed &#39;" in strongest_paths(cache, model, ANSWER, count=5)._repr_html_()
 
 
 def test_attention_only_models_have_no_neurons() -> None:
