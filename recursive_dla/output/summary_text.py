@@ -8,13 +8,14 @@ from recursive_dla.attribution.breakdown_data import BreakdownData
 from recursive_dla.attribution.labels import visible_line
 from recursive_dla.graphs.comparison import DifferenceData
 from recursive_dla.graphs.data import GraphData, GraphMetadata
+from recursive_dla.output.style import subject
 
 
 def graph_text(graph: GraphData) -> str:
     """What a graph explains, how large it is, how well it adds up, and what was done with it."""
     meta = graph.metadata
     lines = [
-        f"AttributionGraph of {meta.target.label} at {meta.target.pos}: {meta.value:+.4f} logits, "
+        f"AttributionGraph of {subject(meta.target)}: {meta.value:+.4f} logits, "
         f"{len(graph.nodes):,} nodes, {len(graph.edge_weight):,} edges",
         f"{meta.model}, rule {meta.rule}, completeness error {meta.completeness_error:.1e}",
     ]
@@ -41,17 +42,14 @@ def difference_text(difference: DifferenceData) -> str:
     """The change of the logit, and the components that change most."""
     a, b = difference.a, difference.b
     values = f"{b.value:+.4f} − ({a.value:+.4f}) = {difference.value:+.4f} logits"
+    subjects = " − ".join(visible_line(subject(meta.target)) for meta in (b, a))
     lines = [
-        f"GraphDifference {_subject(b)} − {_subject(a)}: {values}",
+        f"GraphDifference {subjects}: {values}",
         f"aligned by {difference.by}; {len(difference.nodes):,} nodes, {len(difference.edges):,} edges; strongest:",
     ]
     for row in difference.strongest().itertuples():
         lines.append(f"  {row.name:<24} {row.a:+.3f} → {row.b:+.3f}  {row.difference:+.3f}")
     return "\n".join(lines)
-
-
-def _subject(metadata: GraphMetadata) -> str:
-    return visible_line(f"{metadata.target.label} at {metadata.target.pos}")
 
 
 def breakdown_text(breakdown: BreakdownData) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from recursive_dla.errors import InputError
-from recursive_dla.output.files.document import provenance_document, tokens_and_target, with_integers
-from recursive_dla.output.files.formats import read_text, write_text
-from recursive_dla.output.files.own_json import json_lines, parse_json
+from recursive_dla.output.files.graph_document import provenance_document, tokens_and_target, with_integers
 from recursive_dla.output.files.schema import TREE_FORMAT, TREE_VERSION, validate_tree
+from recursive_dla.output.files.strict_json import json_lines, parse_json
+from recursive_dla.output.files.whole_files import read_text, write_text
 from recursive_dla.safe_files import check_place, reading
 from recursive_dla.trees.data import COLUMNS, TreeData, TreeMetadata
 

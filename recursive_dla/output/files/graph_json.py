@@ -1,60 +1,25 @@
-"""The package's own JSON, plain and gzipped."""
+"""Graphs in the package's own JSON, plain and gzipped."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
-import math
 import zlib
 from pathlib import Path
-from typing import Any
 
 from recursive_dla.graphs.data import GraphData
-from recursive_dla.output.files.document import graph_document, graph_from_document
-from recursive_dla.output.files.formats import MAX_BYTES, decode, read_bytes, read_text, write_bytes, write_text
+from recursive_dla.output.files.graph_document import graph_document, graph_from_document
+from recursive_dla.output.files.strict_json import json_lines, parse_json
+from recursive_dla.output.files.whole_files import MAX_BYTES, decode, read_bytes, read_text, write_bytes, write_text
 
 _GZIP_LEVEL = 6
 # Graphs of this package pack about ten to one. What unpacks to far more was made to fill the memory.
 _UNPACKED_FLOOR, _UNPACKED_RATIO = 1 << 24, 100
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-
 
 def json_text(graph: GraphData) -> str:
     """The graph's document, one node or edge to a line, so that two graphs can be compared line by line."""
     return json_lines(graph_document(graph), "nodes", "edges")
-
-
-def json_lines(document: dict[str, Any], *lists: str) -> str:
-    """``document`` as JSON, with the items of the ``lists`` named, its last fields, on a line each."""
-    head = {name: value for name, value in document.items() if name not in lists}
-    parts = [_encode(head)[1:-1]] if head else []
-    parts += [f'"{name}": [\n' + ",\n".join(map(_encode, document[name])) + "\n]" for name in lists]
-    return "{" + ",\n".join(parts) + "}\n"
-
-
-def parse_json(text: str) -> Any:
-    """Any JSON, with finite numbers only.
-
-    Raises:
-        ValueError: It is not JSON, or is nested too deeply.
-    """
-    try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is not a finite number")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits[:40]} is not a finite number")
-    return number
 
 
 def write_json(graph: GraphData, path: Path) -> None:
