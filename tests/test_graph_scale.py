@@ -14,10 +14,9 @@ from models import TWO_MODELS, available, boot, demo_run, hugging_face, random_t
 from oracles import Frozen, assert_close, graph_edges
 
 from recursive_dla import AttributionGraph, attribution_graph, attribution_graphs
-from recursive_dla.attribution.components import head_components
+from recursive_dla.attribution.components import component_outputs, head_components
 from recursive_dla.attribution.provenance import GraphTarget
 from recursive_dla.attribution.targets import direction_target
-from recursive_dla.attribution.writers import component_outputs
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.collectors import Edges, Strongest
