@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from recursive_dla import viewer
+from recursive_dla.figures import places
 from recursive_dla.viewer.bundle import BundleError, bundle
+from recursive_dla.viewer.geometry import GEOMETRY
 
 FOLDER = Path(viewer.__file__).parent
 MODULES = {path.relative_to(FOLDER).as_posix(): path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.mjs")}
@@ -147,6 +150,14 @@ def test_what_a_module_exports_is_imported_by_another():
         names = re.findall(r"^export (?:function|class|const) (\w+)", text, re.MULTILINE)
         unused = [name for name in names if not re.search(rf"^import [^;]*\b{name}\b", others, re.MULTILINE)]
         assert not unused, f"{path} exports {unused} for nobody"
+
+
+def test_explorer_and_figures_draw_by_the_same_numbers():
+    script = viewer._script()
+    figures = Path(places.__file__).read_text(encoding="utf-8")
+    for name in (field.name for field in fields(GEOMETRY)):
+        assert f"geometry.{name}" in script
+        assert f"GEOMETRY.{name}" in figures
 
 
 def needs(text: str, folder: Path) -> set[str]:

@@ -24,6 +24,8 @@ export class Address {
 
   write() {
     clearTimeout(this.timer);
+    // A page that is written into another one has no address.
+    if (location.protocol === "about:") return;
     const fragment = this.session.fragment();
     if (location.hash.slice(1) === fragment) return;
     history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
