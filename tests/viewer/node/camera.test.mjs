@@ -31,6 +31,8 @@ test("all is seen at first, with a margin", () => {
 test("neither direction is stretched to more than sixfold the other", () => {
   const one = camera(1000, 700, { width: 20000, height: 100 });
   near(one.fitY / one.fitX, 6);
+  one.frame({ width: 100, height: 20000 });
+  near(one.fitX / one.fitY, 6);
 });
 
 test("zooming holds the point and is undone by its inverse", () => {

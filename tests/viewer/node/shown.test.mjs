@@ -59,6 +59,10 @@ test("what is picked stays, with its edges to what is shown", () => {
   const some = shown({ hidden: ["mlp"], share: 0.99 }, { picked: ["L0MLP@0"] });
   assert.ok(names(some.items).includes("L0MLP@0"));
   assert.equal(flows(some.edges)["L0MLP@0 > L1H0@3"], 5);
+  // All edges but the one that leads on from this head, so that those into it lead nowhere.
+  const stray = shown({ share: 38.23 / 38.24 }, { picked: ["L0H2@2"] });
+  assert.ok(names(stray.items).includes("L0H2@2"));
+  assert.ok(!Object.keys(flows(stray.edges)).includes("embed@2 > L0H2@2"));
 });
 
 test("a folded group stands for its members", () => {
