@@ -103,7 +103,13 @@ export class Camera {
     });
   }
 
-  /** Zooms by `factor`, holding what is at (px, py) in place. @param {number} px @param {number} py @param {number} factor */
+  /**
+   * Zooms by `factor`, holding what is at (px, py) in place.
+   *
+   * @param {number} px
+   * @param {number} py
+   * @param {number} factor
+   */
   zoomAt(px, py, factor) {
     const before = { x: this.scaleX, y: this.scaleY };
     this.settle({ ...this.view, zoom: this.view.zoom * factor });

@@ -61,14 +61,14 @@ function groupItem(graph, group, index) {
   const read = new Map();
   /** @type {Map<GraphNode, number>} */
   const written = new Map();
-  const add = (/** @type {Map<GraphNode, number>} */ totals, /** @type {GraphNode} */ other, /** @type {number} */ weight) =>
-    totals.set(other, (totals.get(other) ?? 0) + weight);
   for (const member of members) {
     for (const { source, weight } of member.inputs) {
       if (inside.has(source)) item.inner += weight;
-      else add(read, source, weight);
+      else read.set(source, (read.get(source) ?? 0) + weight);
     }
-    for (const { target, weight } of member.outputs) if (!inside.has(target)) add(written, target, weight);
+    for (const { target, weight } of member.outputs) {
+      if (!inside.has(target)) written.set(target, (written.get(target) ?? 0) + weight);
+    }
   }
   item.inputs = [...read].map(([source, weight]) => ({ source, target: item, weight })).sort(byWeight);
   item.outputs = [...written].map(([target, weight]) => ({ source: item, target, weight })).sort(byWeight);

@@ -51,8 +51,8 @@ export function treeRows(root, open, limits) {
     const depth = ids.length + 1;
     const inputs = item.inputs.map(({ source, weight }) => ({ source, weight, path: pathKey([...ids, source.id]) }));
     // An unfolded row stays, however far down the list.
-    const isListed = (/** @type {{ path: string }} */ { path }, /** @type {number} */ i) => i < limit || unfolded.has(path);
-    const listed = inputs.filter(isListed);
+    const isListed = inputs.map(({ path }, i) => i < limit || unfolded.has(path));
+    const listed = inputs.filter((_, i) => isListed[i]);
     const left = inputs.length - listed.length;
     const size = listed.length + (left > 0 ? 1 : 0) + (item.restIn !== 0 ? 1 : 0);
     let place = 0;
@@ -69,7 +69,7 @@ export function treeRows(root, open, limits) {
       }
     }
     if (left > 0) {
-      const hidden = inputs.filter((input, i) => !isListed(input, i));
+      const hidden = inputs.filter((_, i) => !isListed[i]);
       const flow = scale * hidden.reduce((sum, { weight }) => sum + weight, 0);
       place += 1;
       rows.push({ type: "more", parent, left, limit, path: `${parent}+more`, flow, approximate, depth, place, size });

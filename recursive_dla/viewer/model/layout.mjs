@@ -11,7 +11,11 @@ import geometry from "../geometry.json" with { type: "json" };
  *
  * @typedef {{ layer: number, top: number, height: number, middle: number, lanes: number[], empty: boolean }} Row
  */
-/** Nodes that share a token, a layer and a lane. @typedef {{ pos: number, layer: number, lane: number, nodes: GraphNode[] }} Cell */
+/**
+ * Nodes that share a token, a layer and a lane.
+ *
+ * @typedef {{ pos: number, layer: number, lane: number, nodes: GraphNode[] }} Cell
+ */
 
 export const PITCH = 22; // between the centres of neighbours in one cell
 const COLUMN_GAP = 14;

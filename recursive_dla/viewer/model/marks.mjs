@@ -30,7 +30,12 @@ export function outlineOf(kind) {
   return Object.hasOwn(OUTLINES, kind) ? OUTLINES[kind] : OTHER_OUTLINE;
 }
 
-/** The strength of an item from 0 to 1; small ones are set apart by the square root. @param {Item | Member} item @param {Graph} graph */
+/**
+ * The strength of an item from 0 to 1; small ones are set apart by the square root.
+ *
+ * @param {Item | Member} item
+ * @param {Graph} graph
+ */
 export function strengthOf(item, graph) {
   return Math.sqrt(Math.min(1, Math.abs(item.attribution) / graph.largest));
 }

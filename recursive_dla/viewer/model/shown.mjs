@@ -84,7 +84,12 @@ function touches(node, keptCount) {
   return first(node.inputs) < keptCount || first(node.outputs) < keptCount || node.kind === "logit";
 }
 
-/** Edges between what stands for their ends, summed where those coincide. @param {GraphEdge[]} edges @param {Groups} groups */
+/**
+ * Edges between what stands for their ends, summed where those coincide.
+ *
+ * @param {GraphEdge[]} edges
+ * @param {Groups} groups
+ */
 function foldEdges(edges, groups) {
   const inGroup = new Uint8Array(groups.owners.length);
   for (const group of groups.folded) for (const { index } of group.members) inGroup[index] = 1;

@@ -16,7 +16,8 @@
 export function pinnedSubgraph(graph, pins, groups) {
   const wanted = new Set([...pins, ...groups.flatMap((group) => group.members)]);
   const inside = (/** @type {GraphEdge} */ edge) => wanted.has(edge.source.id) && wanted.has(edge.target.id);
-  const cut = (/** @type {GraphEdge[]} */ edges) => edges.reduce((sum, edge) => (inside(edge) ? sum : sum + edge.weight), 0);
+  const cut = (/** @type {GraphEdge[]} */ edges) =>
+    edges.reduce((sum, edge) => (inside(edge) ? sum : sum + edge.weight), 0);
   return {
     ...graph.source,
     metadata: {

@@ -34,7 +34,12 @@ export function findAs(type, id) {
   throw new Error(`the page has no ${type.name} with this id: ${id}`);
 }
 
-/** The element an event is of, or the first around it, that fits a selector. @param {Event} event @param {string} selector */
+/**
+ * The element an event is of, or the first around it, that fits a selector.
+ *
+ * @param {Event} event
+ * @param {string} selector
+ */
 export function closest({ target }, selector) {
   const found = target instanceof Element ? target.closest(selector) : null;
   return found instanceof HTMLElement ? found : null;

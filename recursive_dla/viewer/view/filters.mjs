@@ -80,7 +80,8 @@ export class Filters {
     find("share-note").textContent = state.share >= 1
       ? "All edges."
       : `The strongest edges, holding this share of all |weight|: those from ${showNumber(shown.threshold)} up.`;
-    const of = (/** @type {number} */ part, /** @type {number} */ whole) => `${part.toLocaleString("en-US")} of ${whole.toLocaleString("en-US")}`;
+    /** @param {number[]} counts */
+    const of = (...counts) => counts.map((count) => count.toLocaleString("en-US")).join(" of ");
     find("counts").replaceChildren(
       make("dt", {}, "Edges"), make("dd", {}, of(shown.edgeCount, graph.edges.length)),
       make("dt", {}, "Nodes"), make("dd", {}, of(shown.nodes.length, graph.nodes.length)),

@@ -46,7 +46,12 @@ export class Keyboard {
     if (goal) this.session.setCursor(goal);
   }
 
-  /** Where a key leads; null for nowhere, undefined for other keys. @param {string} key @returns {Item | null | undefined} */
+  /**
+   * Where a key leads; null for nowhere, undefined for other keys.
+   *
+   * @param {string} key
+   * @returns {Item | null | undefined}
+   */
   goal(key) {
     const { actions, cursor, graph } = this.session;
     const { at, shown: { edges, items } } = this.session.view();

@@ -3,7 +3,10 @@
 
 /** @template Thing */
 export class Slices {
-  /** @param {number} first How many are painted when asked for. @param {number} next How many in each frame that follows. */
+  /**
+   * @param {number} first How many are painted when asked for.
+   * @param {number} next How many in each frame that follows.
+   */
   constructor(first, next) {
     this.first = first;
     this.next = next;
@@ -28,7 +31,11 @@ export class Slices {
     return things.length <= this.next;
   }
 
-  /** @param {Thing[]} things @param {(thing: Thing) => void} draw @param {boolean} atOnce Whether all are painted now. */
+  /**
+   * @param {Thing[]} things
+   * @param {(thing: Thing) => void} draw
+   * @param {boolean} atOnce Whether all are painted now.
+   */
   start(things, draw, atOnce = this.fits(things)) {
     this.things = things;
     this.draw = draw;

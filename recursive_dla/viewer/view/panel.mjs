@@ -72,7 +72,8 @@ export class Panel {
     return [
       make("header", { class: "panel__head" },
         make("h2", { tabindex: -1 }, "Strongest nodes"),
-        make("p", { class: "note" }, "Of what is shown, with shares of the explained value. Pick one to see what it is made of."),
+        make("p", { class: "note" },
+          "Of what is shown, with shares of the explained value. Pick one to see what it is made of."),
         make("div", { class: "buttons" }, start)),
       this.strongest.render("all", flows, { whole, limit: OVERVIEW_LIMIT, label: "Strongest nodes" }),
     ];

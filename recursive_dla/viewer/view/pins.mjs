@@ -70,7 +70,8 @@ export class Pins {
     const { actions, graph } = this.session;
     const { key } = item;
     const name = make("input", {
-      class: "field field--name", type: "text", spellcheck: "false", "aria-label": "Name of the group", "data-pin": `name ${key}`,
+      class: "field field--name", type: "text", spellcheck: "false", "aria-label": "Name of the group",
+      "data-pin": `name ${key}`,
       onchange: () => actions.rename(key, name.value),
       onkeydown: (event) => {
         if (event.key === "Enter") name.blur();

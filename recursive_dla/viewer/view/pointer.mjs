@@ -63,7 +63,13 @@ export class Pointer {
     this.session.cameraMoved();
   }
 
-  /** One of two fingers moved: the other one is the still point. @param {number} id @param {Point} before @param {Point} now */
+  /**
+   * One of two fingers moved: the other one is the still point.
+   *
+   * @param {number} id
+   * @param {Point} before
+   * @param {Point} now
+   */
   pinch(id, before, now) {
     const { camera } = this.session;
     const still = [...this.pressed].find(([other]) => other !== id)?.[1] ?? before;

@@ -3,9 +3,9 @@
 
 import { MOST_BOW, distanceToCurve, edgeCurve } from "../model/curves.mjs";
 import { itemName } from "../model/groups.mjs";
+import { PITCH } from "../model/layout.mjs";
 import { outlineOf, radiusOf } from "../model/marks.mjs";
 import { shorten } from "../model/text.mjs";
-import { PITCH } from "../model/layout.mjs";
 import { LETTER } from "./fonts.mjs";
 
 /** @import { Camera } from "../model/camera.mjs" */
@@ -70,7 +70,13 @@ export class Scene {
     return radiusOf(item, this.graph) * this.camera.markScale;
   }
 
-  /** Whether a point is inside, or outside by no more than this. @param {number} x @param {number} y @param {number} margin */
+  /**
+   * Whether a point is inside, or outside by no more than this.
+   *
+   * @param {number} x
+   * @param {number} y
+   * @param {number} margin
+   */
   sees(x, y, margin) {
     return x > -margin && y > -margin &&
       x < this.camera.width + margin && y < this.camera.height + margin;
@@ -190,7 +196,11 @@ export class Scene {
     }
   }
 
-  /** Names the most telling items, as far as the names cover neither one another nor the strongest marks. @param {Painter} painter */
+  /**
+   * Names the most telling items, as far as the names cover neither one another nor the strongest marks.
+   *
+   * @param {Painter} painter
+   */
   drawLabels(painter) {
     const first = this.focus?.items ?? this.shown.items;
     const wanted = this.item ? new Set([this.item, ...first]) : first;

@@ -31,7 +31,12 @@ export class SvgPainter {
     this.parts.push("</g>");
   }
 
-  /** What `draw` paints, fainter or moved downwards. @param {{ opacity?: number, y?: number }} change @param {() => void} draw */
+  /**
+   * What `draw` paints, fainter or moved downwards.
+   *
+   * @param {{ opacity?: number, y?: number }} change
+   * @param {() => void} draw
+   */
   layer({ opacity = 1, y = 0 }, draw) {
     this.parts.push(`<g${opacity === 1 ? "" : ` opacity="${opacity}"`}${y ? ` transform="translate(0 ${y})"` : ""}>`);
     draw();
