@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from recursive_dla.figures import places
 from recursive_dla.output import explorer as viewer
+from recursive_dla.output import places
 from recursive_dla.output.explorer.bundle import BundleError, bundle
 from recursive_dla.output.geometry import GEOMETRY
 
