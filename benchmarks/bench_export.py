@@ -14,7 +14,7 @@ import torch
 from measure import machine, medians
 
 from recursive_dla import AttributionGraph, attribution_graph, load_model
-from recursive_dla.output.files.document import graph_document
+from recursive_dla.output.files.graph_document import graph_document
 from recursive_dla.output.saving import FORMATS
 
 PROMPT = "When John and Mary went to the store, John gave a drink to"

@@ -23,7 +23,7 @@ from recursive_dla.attribution.targets import Answers, Positions, Target, as_tar
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.cache.checks import ensure_checked
 from recursive_dla.errors import InputError
-from recursive_dla.output.text import breakdown_text
+from recursive_dla.output.summary_text import breakdown_text
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from recursive_dla.graphs.comparison import Align, DifferenceData, difference
 from recursive_dla.graphs.data import GraphData
-from recursive_dla.output.text import difference_text
+from recursive_dla.output.summary_text import difference_text
 
 
 @dataclass(frozen=True, eq=False, repr=False)

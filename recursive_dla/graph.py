@@ -19,7 +19,7 @@ from recursive_dla.graphs.comparison import Align
 from recursive_dla.graphs.construction import build_graphs
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.graphs.memory_budget import MEMORY_BUDGET, GraphLimits
-from recursive_dla.output.text import graph_text
+from recursive_dla.output.summary_text import graph_text
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -198,7 +198,7 @@ class AttributionGraph(GraphData):
         """
         import networkx as nx
 
-        from recursive_dla.output.files.document import metadata_document
+        from recursive_dla.output.files.graph_document import metadata_document
 
         digraph = nx.DiGraph(**metadata_document(self.metadata))
         attributes = self.nodes.drop(columns="id").to_dict("index")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from recursive_dla.output.files.document import provenance_document
+from recursive_dla.output.files.graph_document import provenance_document
 from recursive_dla.output.tree_text import paths_text
 from recursive_dla.trees.paths import PathsData
 

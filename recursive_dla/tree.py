@@ -159,7 +159,7 @@ class AttributionTree(TreeData):
         """
         import networkx as nx
 
-        from recursive_dla.output.files.document import provenance_document
+        from recursive_dla.output.files.graph_document import provenance_document
 
         nodes = self.nodes
         digraph = nx.DiGraph(**provenance_document(self.metadata))
@@ -170,14 +170,14 @@ class AttributionTree(TreeData):
         return digraph
 
     def save(self, path: str | Path) -> Path:
-        """Write the tree to ``path`` as JSON: see :mod:`recursive_dla.output.files.trees`.
+        """Write the tree to ``path`` as JSON: see :mod:`recursive_dla.output.files.tree_json`.
 
         The file appears whole or not at all, and is the same to the byte for the same tree.
 
         Raises:
             InputError: Another extension than ``.json``, or a path that cannot be written.
         """
-        from recursive_dla.output.files.trees import save
+        from recursive_dla.output.files.tree_json import save
 
         return save(self, Path(path))
 
@@ -188,7 +188,7 @@ class AttributionTree(TreeData):
         Raises:
             InputError: There is no such file, or it does not hold a tree.
         """
-        from recursive_dla.output.files.trees import load
+        from recursive_dla.output.files.tree_json import load
 
         data = load(Path(path))
         return AttributionTree(data.nodes, data.metadata)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
@@ -10,8 +12,17 @@ from html.parser import HTMLParser
 import pytest
 from models import run
 
-from recursive_dla import AttributionGraph, Breakdown, attribution_graph, break_down, direction_target
+from recursive_dla import (
+    AttributionGraph,
+    Breakdown,
+    attribution_graph,
+    attribution_tree,
+    break_down,
+    direction_target,
+    strongest_paths,
+)
 from recursive_dla.attribution.provenance import Token
+from recursive_dla.output.tree_text import hidden_paths, outline
 
 HOSTILE = ("</table><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&amp;", "\n", "\0", "\u202e", "'")
 
@@ -31,17 +42,18 @@ def breakdown(dest: str = "heads", prompts: int = 1) -> Breakdown:
 class Page(HTMLParser):
     """Checks that tags are few, plain and closed, and keeps the text and the tables' cells."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html: str, more_tags: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.tags = {"div", "b", "span", "wbr", "table", "tr", "th", "td"} | more_tags
         self.text, self.titles, self.rows = "", [], []
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in {"div", "b", "span", "wbr", "table", "tr", "th", "td"}
-        assert {name for name, _ in attrs} <= {"style", "title"}
+        assert tag in self.tags
+        assert {name for name, _ in attrs} <= {"style", "title", "open"}
         self.titles += [value for name, value in attrs if name == "title"]
         if tag != "wbr":
             self.open.append(tag)
@@ -138,11 +150,12 @@ def test_tokens_are_only_text() -> None:
         ),
     )
     labelled = replace(breakdown(), tokens=(HOSTILE,), axes={**breakdown().axes, "token": (HOSTILE[0], HOSTILE[1])})
-    for shown in (hostile, labelled):
+    for shown, plain in ((hostile, graph()), (labelled, breakdown())):
         html = shown._repr_html_()
         page = Page(html)
         assert HOSTILE[0] in page.text
-        assert not re.search("[\0\n\u202e]", html)
+        assert not re.search("[\0\u202e]", html)
+        assert html.count("\n") == plain._repr_html_().count("\n")
     assert "⏎" in Page(hostile._repr_html_()).text
 
 
@@ -172,3 +185,46 @@ def test_a_group_of_embeddings_gives_each_token_its_own() -> None:
     together = apart.group({"words": "embed"})
     assert Page(together._repr_html_()).titles == Page(apart._repr_html_()).titles
     assert "words" not in together._repr_html_()
+
+
+def test_the_template_engine_is_loaded_when_something_is_shown() -> None:
+    using = "import sys, recursive_dla.output.notebook\nassert 'jinja2' not in sys.modules"
+    subprocess.run([sys.executable, "-c", using], check=True)
+
+
+def test_a_tree_unfolds_to_its_strongest_nodes() -> None:
+    model, _, _, activations = run("gpt2")
+    tree = attribution_tree(activations, model, 5, wrong_answers=17)
+    html = tree._repr_html_()
+    page, lines = Page(html, frozenset({"details", "summary"})), outline(tree, 120)
+    shown = [f"{line.weight:+.3f}".replace("-", "−") + f" {line.label}" for line in lines]
+    assert [text for text in page.text.splitlines() if text][2:] == shown
+    inner = {line.parent for line in lines}
+    # The two levels that fit at a glance are open.
+    opened = [len(line.last) < 2 for place, line in enumerate(lines) if place in inner]
+    assert [found == " open" for found in re.findall(r"<details style=\"[^\"]*\"( open)?>", html)] == opened
+    depth, depths = 0, []
+    for tag in re.findall(r"<(/?details|div style=\"margin-left)", html):
+        depths += [depth] if not tag.startswith("/") else []
+        depth += {"details": 1, "/details": -1}.get(tag, 0)
+    assert depths == [len(line.last) for line in lines]
+
+
+def test_paths_show_what_they_leave() -> None:
+    model, _, _, activations = run("gpt2")
+    paths = strongest_paths(activations, model, 5, count=3, max_nodes=30)
+    page = Page(paths._repr_html_())
+    assert page.rows[0] == ["path", "weight, logits", "share"]
+    assert [row[0] for row in page.rows[1:]] == [
+        *paths.table["path"], "these paths", "weaker paths that were found", "not explored"
+    ]  # fmt: skip
+    assert page.rows[4][2] == f"{paths.explained / paths.total:+.0%}".replace("-", "−")
+    assert hidden_paths(paths) in page.text
+
+
+def test_a_difference_shows_what_changes() -> None:
+    change = graph().compare(graph().prune(max_edges=31))
+    page = Page(change._repr_html_())
+    assert page.rows[0] == ["component", "a, logits", "b, logits", "b − a"]
+    assert [row[0] for row in page.rows[1:]] == change.strongest(8)["name"].tolist()
+    assert f"− ({graph().metadata.value:+.3f})".replace("-", "−") in page.text

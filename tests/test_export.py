@@ -21,8 +21,8 @@ from recursive_dla import AttributionGraph, attribution_graph
 from recursive_dla.attribution.provenance import Token
 from recursive_dla.errors import InputError
 from recursive_dla.output.explorer import page_file as page
-from recursive_dla.output.files.document import graph_document
-from recursive_dla.output.files.own_json import read_json
+from recursive_dla.output.files.graph_document import graph_document
+from recursive_dla.output.files.graph_json import read_json
 from recursive_dla.output.files.schema import schema
 from recursive_dla.output.saving import check_writable, format_of
 

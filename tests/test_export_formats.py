@@ -21,8 +21,8 @@ from graphs import HOSTILE, graph, hostile
 from test_export import assert_same
 
 from recursive_dla import AttributionGraph, InputError
-from recursive_dla.output.files import formats, tables
-from recursive_dla.output.files import own_json as own
+from recursive_dla.output.files import tables, whole_files
+from recursive_dla.output.files.strict_json import parse_json
 from recursive_dla.output.saving import FORMATS, check_readable, check_writable
 
 READABLE = [file_format.endings[0] for file_format in FORMATS if file_format.read is not None]
@@ -119,7 +119,7 @@ def test_what_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_beyond_all_bounds_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = graph().save(tmp_path / "graph.json")
-    monkeypatch.setattr(formats, "MAX_BYTES", 999)
+    monkeypatch.setattr(whole_files, "MAX_BYTES", 999)
     with pytest.raises(InputError, match="bytes, and at most 999 are read"):
         AttributionGraph.load(path)
 
@@ -352,7 +352,7 @@ def test_what_cannot_be_read_names_what_can() -> None:
 
 def test_reading_keeps_numbers_whole() -> None:
     with pytest.raises(ValueError, match="1e999 is not a finite number"):
-        own.parse_json("[1e999]")
+        parse_json("[1e999]")
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from graphs import graph, hostile
 from test_export import assert_same
 
 from recursive_dla import AttributionGraph, InputError
-from recursive_dla.output.files.document import graph_document
+from recursive_dla.output.files.graph_document import graph_document
 from recursive_dla.output.files.schema import schema, validate
 from recursive_dla.output.saving import FORMATS, check_writable
 

@@ -41,7 +41,7 @@ from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import CacheError, InputError
 from recursive_dla.figures import tree_figure, tree_frame
 from recursive_dla.output.files.schema import schema
-from recursive_dla.output.files.trees import tree_document
+from recursive_dla.output.files.tree_json import tree_document
 from recursive_dla.trees.expansion import Expander
 
 ANSWER, WRONG = 5, 17

@@ -17,8 +17,8 @@ import pytest
 from models import run
 
 from recursive_dla import AttributionGraph, InputError, attribution_graph
-from recursive_dla.output import serve
-from recursive_dla.output.serve import HOST, PageServer, page_of
+from recursive_dla.output import page_server
+from recursive_dla.output.page_server import HOST, PageServer, page_of
 
 PAGE = "<!doctype html>é".encode()
 
@@ -165,7 +165,7 @@ def test_the_browser_opens_only_if_it_is_wanted(
 
     monkeypatch.setattr("webbrowser.open", browse)
     monkeypatch.setattr(PageServer, "serve_forever", wait)
-    serve.view(path, open_browser=open_browser, say=said.append)
+    page_server.view(path, open_browser=open_browser, say=said.append)
     assert addresses == ([said[0].split(" ")[0]] if open_browser else [])
     assert said[-1] == "Stopped."
 

@@ -1,1 +1,1 @@
-"""The commands of the command line, one module each; :mod:`recursive_dla.cli` puts them together."""
+"""The commands of the command line; :mod:`recursive_dla.cli` puts them together."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recursive_dla.commands.printing import print_json
+from recursive_dla.commands.printing import JsonOption, print_json
 
 
 class AlignBy(str, Enum):
@@ -30,7 +30,7 @@ def diff(
         ),
     ] = AlignBy.auto,
     top: Annotated[int, typer.Option(min=1, help="How many nodes, leaves and edges to list.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell what changes from one saved graph to another: two prompts, or two answers.
 
@@ -61,7 +61,7 @@ def _tables(change: Any, top: int) -> dict[str, Any]:
 
 
 def _document(change: Any, top: int) -> dict[str, Any]:
-    from recursive_dla.output.files.document import metadata_document
+    from recursive_dla.output.files.graph_document import metadata_document
 
     return {
         "a": metadata_document(change.a),
@@ -74,31 +74,19 @@ def _document(change: Any, top: int) -> dict[str, Any]:
 
 def _render(change: Any, top: int) -> Any:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    from recursive_dla.output.trace_report import signed
+    from recursive_dla.output.style import subject
+    from recursive_dla.output.terminal import colored, report_line, table_of_numbers
 
-    parts: list[Any] = []
-    for name, meta in (("A", change.a), ("B", change.b)):
-        parts.append(
-            Text.assemble(
-                (f"{name}           ", "dim"),
-                f"{meta.prompt!r}: {meta.target.label} at {meta.target.pos}: ",
-                (f"{meta.value:+.4f}", "bold"),
-                " logits",
-            )
-        )
-    parts.append(Text.assemble(("B − A       ", "dim"), (f"{change.value:+.4f}", "bold"), f" logits, by {change.by}"))
+    parts: list[Any] = [
+        report_line(name, f"{meta.prompt!r}: {subject(meta.target)}: ", (f"{meta.value:+.4f}", "bold"), " logits")
+        for name, meta in (("A", change.a), ("B", change.b))
+    ]
+    parts.append(report_line("B − A", (f"{change.value:+.4f}", "bold"), f" logits, by {change.by}"))
     for title, rows in _tables(change, top).items():
-        table = Table(
-            title=title.capitalize(), title_justify="left", title_style="bold", header_style="dim", box=None,
-            pad_edge=False,
-        )  # fmt: skip
-        table.add_column("", style="bold")
-        for column in ("A", "B", "B − A"):
-            table.add_column(column, justify="right")
+        table = table_of_numbers(title.capitalize(), "A", "B", "B − A")
         for row in rows.itertuples(index=False):
-            table.add_row(Text(row.name), *(signed(number) for number in (row.a, row.b, row.difference)))
+            table.add_row(Text(row.name), *map(colored, (row.a, row.b, row.difference)))
         parts += [Text(), table]
     return Group(*parts)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from recursive_dla.commands.printing import print_json
+from recursive_dla.commands.printing import JsonOption, print_json
 
 
 def info(
     file: Annotated[Path, typer.Argument(help="A saved graph, in any format that can be read.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell what a saved graph is: its prompt and answer, its size, and how exactly it adds up."""
     from recursive_dla.output.file_facts import file_info
@@ -33,16 +33,16 @@ def info(
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     from recursive_dla.attribution.labels import visible_line
+    from recursive_dla.output.style import unit_of
 
     meta = facts["metadata"]
     target = meta["target"]
-    unit = "" if target["answer"] is None else " logits"
     rows = [
         ("file", f"{facts['file']}, {facts['format']} version {facts['version']}, {facts['bytes']:,} bytes"),
         ("made by", f"{meta['generator']}, {facts['dtype']}"),
         ("model", f"{meta['model']}, {meta['n_layers']} layers of {meta['n_heads']} heads"),
         ("prompt", f"{meta['prompt']} ({len(meta['tokens'])} tokens)"),
-        ("explains", f"{target['label']} at {target['pos']}: {meta['value']:+.4f}{unit}"),
+        ("explains", f"{target['label']} at {target['pos']}: {meta['value']:+.4f}{unit_of(target['answer'])}"),
         ("rule", meta["rule"]),
         (
             "nodes",

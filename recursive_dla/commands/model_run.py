@@ -40,7 +40,6 @@ RuleOption = Annotated[RuleName, typer.Option(help="How credit goes through MLPs
 DtypeOption = Annotated[Dtype, typer.Option(help="The precision to load the model in.")]
 DeviceOption = Annotated[str, typer.Option(help="Where to run: 'cpu', 'cuda', 'mps'.")]
 CheckOption = Annotated[bool, typer.Option(help="Verify the model's activations before any number is given.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
 
 class ModelRun(NamedTuple):

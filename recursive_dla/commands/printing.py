@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
 
 def stdout_for_the_answer() -> contextlib.AbstractContextManager[Any]:

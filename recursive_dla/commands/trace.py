@@ -15,7 +15,6 @@ from recursive_dla.commands.model_run import (
     DeviceOption,
     Dtype,
     DtypeOption,
-    JsonOption,
     ModelOption,
     ModelRun,
     PosOption,
@@ -24,7 +23,7 @@ from recursive_dla.commands.model_run import (
     WrongOption,
     run_model,
 )
-from recursive_dla.commands.printing import print_json, print_lines, stdout_for_the_answer
+from recursive_dla.commands.printing import JsonOption, print_json, print_lines, stdout_for_the_answer
 
 # Of a graph that is written without word of how to prune it.
 DEFAULT_MAX_EDGES = 2000

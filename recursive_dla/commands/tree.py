@@ -15,7 +15,6 @@ from recursive_dla.commands.model_run import (
     DeviceOption,
     Dtype,
     DtypeOption,
-    JsonOption,
     ModelOption,
     PosOption,
     PromptArgument,
@@ -23,7 +22,7 @@ from recursive_dla.commands.model_run import (
     WrongOption,
     run_model,
 )
-from recursive_dla.commands.printing import print_json, print_lines, stdout_for_the_answer
+from recursive_dla.commands.printing import JsonOption, print_json, print_lines, stdout_for_the_answer
 
 _PATHS_LIMIT = 5000
 
@@ -95,7 +94,7 @@ def tree(
     With --start, what feeds one head, MLP or neuron. With --paths, the strongest chains from the tokens to the answer.
     Ctrl-C stops the search; what was found is printed.
     """
-    from recursive_dla.output.files.trees import check_writable, tree_document
+    from recursive_dla.output.files.tree_json import check_writable, tree_document
     from recursive_dla.tree import attribution_tree
     from recursive_dla.trees.vocabulary import parse_start
 

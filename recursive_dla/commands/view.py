@@ -24,6 +24,6 @@ def view(
 
     Serves the one page on this machine only (127.0.0.1), until Ctrl-C.
     """
-    from recursive_dla.output.serve import view as serve
+    from recursive_dla.output.page_server import view as serve
 
     serve(file, port=port, open_browser=open_browser, say=typer.echo)

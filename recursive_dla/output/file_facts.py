@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recursive_dla.graphs.data import GraphData
-from recursive_dla.output.files.document import metadata_document
+from recursive_dla.output.files.graph_document import metadata_document
 from recursive_dla.output.files.schema import VERSION
 from recursive_dla.output.saving import format_of, load
 

@@ -5,23 +5,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.output.explorer import page_file
 from recursive_dla.output.figures import pictures
-from recursive_dla.output.files import circuit_viewers, diagrams, networks, own_json, tables
-from recursive_dla.output.files.document import check_names
-from recursive_dla.output.files.formats import Format
+from recursive_dla.output.files import circuit_viewers, diagrams, graph_json, networks, tables
+from recursive_dla.output.files.graph_document import check_names
 from recursive_dla.safe_files import check_place, reading
+
+
+def _itself(path: Path) -> tuple[Path, ...]:
+    return (path,)
+
+
+def _nothing(path: Path) -> None:
+    """What most formats have to check."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Attributes:
+        endings: What the names of its files end in, lower-case; the first is the usual one.
+        write: Writes a graph to a path, whole or not at all.
+        read: The graph in a path, or an exception that tells why there is none; ``None`` if nothing can be read back.
+        files: The files that a path stands for; most formats have one.
+        check: Fails if a graph cannot be written to a path, for reasons of the format's own.
+        needs: A module that must be importable, and the extra of this package that installs it.
+    """
+
+    endings: tuple[str, ...]
+    write: Callable[[GraphData, Path], None]
+    read: Callable[[Path], GraphData] | None = None
+    files: Callable[[Path], tuple[Path, ...]] = _itself
+    check: Callable[[Path], None] = _nothing
+    needs: tuple[str, str] | None = None
+
+    def check_installed(self) -> None:
+        """Whether what it needs is there.
+
+        Raises:
+            InputError: It is not; says how to install it.
+        """
+        from importlib.util import find_spec
+
+        if self.needs is not None and find_spec(self.needs[0]) is None:
+            module, extra = self.needs
+            raise InputError(
+                f"Writing and reading {self.endings[0]} needs {module}: pip install 'recursive-dla[{extra}]'."
+            )
+
 
 _PICTURES = ("kaleido", "pictures")
 _PARQUET = ("pyarrow", "parquet")
 
 FORMATS: tuple[Format, ...] = (
-    Format((".json",), own_json.write_json, own_json.read_json),
-    Format((".json.gz",), own_json.write_json_gz, own_json.read_json_gz),
+    Format((".json",), graph_json.write_json, graph_json.read_json),
+    Format((".json.gz",), graph_json.write_json_gz, graph_json.read_json_gz),
     Format((".html",), page_file.write_page, page_file.read_page),
     Format((".csv",), tables.write_csv, tables.read_csv, files=tables.csv_files),
     Format((".parquet",), tables.write_parquet, tables.read_parquet, files=tables.parquet_files, needs=_PARQUET),
@@ -88,7 +133,7 @@ def check_readable(path: Path) -> Format:
 
 
 def save(graph: GraphData, path: Path) -> Path:
-    """Write ``graph`` to ``path``: see :meth:`recursive_dla.AttributionGraph.save`."""
+    """Write ``graph`` to ``path``, whole or not at all."""
     chosen = format_of(path)
     chosen.check_installed()
     check_names(graph)
@@ -97,7 +142,7 @@ def save(graph: GraphData, path: Path) -> Path:
 
 
 def load(path: Path) -> GraphData:
-    """Read what :func:`save` wrote: see :meth:`recursive_dla.AttributionGraph.load`."""
+    """Read what :func:`save` wrote, in any format that loses nothing."""
     read = check_readable(path).read
     assert read is not None
     with reading(path, "an attribution graph"):

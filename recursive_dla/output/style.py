@@ -1,11 +1,15 @@
-"""Colours and numbers, alike in every figure, page, table and text: blue raises the answer, red lowers it."""
+"""Colours, numbers and units, alike in every figure, page, table and text: blue raises the answer, red lowers it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from recursive_dla.errors import InputError
+
+if TYPE_CHECKING:
+    from recursive_dla.attribution.provenance import GraphTarget
 
 ThemeName = Literal["light", "dark"]
 Scale = list[tuple[float, str]]
@@ -23,6 +27,16 @@ class Theme:
     lowers: str
     diverging: Scale
     sequential: Scale
+
+    def color_of(self, value: float) -> str:
+        """What raises the answer, or what lowers it."""
+        return self.raises if value >= 0 else self.lowers
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour such as ``#2166ac``, up to 255."""
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return red, green, blue
 
 
 def _scale(*colors: str) -> Scale:
@@ -79,6 +93,16 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def unit_of(answer: object) -> str:
-    """The unit of what is explained, with a space before it; a direction's own is not known."""
-    return "" if answer is None else " logits"
+def signed_percent(share: float, digits: int = 0) -> str:
+    """A share with its sign; a dash for one of nothing."""
+    return f"{share:+.{digits}%}".replace("-", "−") if math.isfinite(share) else "–"
+
+
+def unit_of(*answers: object) -> str:
+    """The unit of what is explained, with a space before it; that of a direction, which has no answer, is not known."""
+    return "" if any(answer is None for answer in answers) else " logits"
+
+
+def subject(target: GraphTarget) -> str:
+    """What is explained, and where."""
+    return f"{target.label} at {target.pos}"

@@ -13,8 +13,10 @@ from torch import Tensor
 from recursive_dla.attribution.breakdown_data import BreakdownData
 from recursive_dla.graphs.data import GraphData, GraphMetadata
 from recursive_dla.model.tokens import token_texts
-from recursive_dla.output.files.document import metadata_document
-from recursive_dla.output.text import pruning_line
+from recursive_dla.output.files.graph_document import metadata_document
+from recursive_dla.output.style import subject
+from recursive_dla.output.summary_text import pruning_line
+from recursive_dla.output.terminal import colored, report_line, table_of_numbers
 
 
 @dataclass(frozen=True)
@@ -113,16 +115,11 @@ def render(report: TraceReport) -> RenderableType:
     predictions = ", ".join(f"{p.token!r} {p.probability:.3f}" for p in report.predictions)
     mlps = (Text(), _table("MLPs", report.mlps)) if report.mlps else ()
     return Group(
-        Text.assemble(("Model       ", "dim"), meta.model),
-        Text.assemble(("Tokens      ", "dim"), tokens),
-        Text.assemble(("Predicts    ", "dim"), f"{predictions} (after token {meta.target.pos})"),
-        Text.assemble(
-            ("Explained   ", "dim"),
-            f"{meta.target.label} at {meta.target.pos}: ",
-            (f"{meta.value:+.4f}", "bold"),
-            " logits",
-        ),
-        Text.assemble(("Adds up to  ", "dim"), f"{meta.completeness_error:.1e} relative, at every node"),
+        report_line("Model", meta.model),
+        report_line("Tokens", tokens),
+        report_line("Predicts", f"{predictions} (after token {meta.target.pos})"),
+        report_line("Explained", f"{subject(meta.target)}: ", (f"{meta.value:+.4f}", "bold"), " logits"),
+        report_line("Adds up to", f"{meta.completeness_error:.1e} relative, at every node"),
         Text(),
         _table("Heads", report.heads),
         *mlps,
@@ -137,25 +134,17 @@ def render(report: TraceReport) -> RenderableType:
 def render_pruning(graph: GraphData) -> RenderableType:
     """How large a pruned graph is, and what is left in it, for a terminal."""
     size = f"{len(graph.nodes):,} nodes and {len(graph.edge_weight):,} edges"
-    return Group(Text(), Text.assemble(("Pruned to   ", "dim"), f"{size}, {pruning_line(graph.metadata)}"))
+    return Group(Text(), report_line("Pruned to", f"{size}, {pruning_line(graph.metadata)}"))
 
 
 def _table(title: str, contributions: tuple[Contribution, ...]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    table.add_column("", style="bold")
-    table.add_column("direct", justify="right")
-    table.add_column("total", justify="right")
+    table = table_of_numbers(title, "direct", "total")
     table.add_column("of direct, the most from")
     for row in contributions:
         sources = Text("\n").join(
             Text(f"{source.attribution:+.3f} {source.component} at {source.pos} {source.token!r}")
             for source in row.sources
         )
-        total = Text("–", style="dim") if row.total is None else signed(row.total)
-        table.add_row(row.component, signed(row.direct), total, sources)
+        total = Text("–", style="dim") if row.total is None else colored(row.total)
+        table.add_row(row.component, colored(row.direct), total, sources)
     return table
-
-
-def signed(value: float) -> Text:
-    """A number of logits: blue raises the answer, red lowers it."""
-    return Text(f"{value:+.3f}", style="blue" if value >= 0 else "red")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from recursive_dla.attribution.labels import visible, visible_line
+from recursive_dla.output.style import subject, unit_of
 from recursive_dla.trees.data import INNER, TreeData
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ def explained(tree: TreeData) -> str:
     """What a tree explains, and how much that is."""
     target, nodes = tree.metadata.target, tree.nodes
     started = "" if nodes["kind"][0] == "logit" else f"{nodes['id'][0]} in "
-    return f"{started}{target.label} at {target.pos}: {nodes['weight'][0]:+.4f}{unit_of(tree)}"
+    return f"{started}{subject(target)}: {nodes['weight'][0]:+.4f}{unit_of(target.answer)}"
 
 
 def facts(tree: TreeData) -> str:
@@ -124,11 +126,6 @@ def facts(tree: TreeData) -> str:
 _ENDED = {"nodes": "more within reach", "seconds": "stopped by the clock", "interrupted": "stopped by Ctrl-C"}
 
 
-def unit_of(tree: TreeData) -> str:
-    """The unit of the weights, with a space before it; a direction's own is not known."""
-    return "" if tree.metadata.target.answer is None else " logits"
-
-
 def tree_text(tree: TreeData, most: int = _ROWS) -> str:
     """The tree as indented lines with signed weights and shares of the root; of a large one its strongest nodes.
 
@@ -142,19 +139,21 @@ def tree_text(tree: TreeData, most: int = _ROWS) -> str:
 def paths_text(paths: PathsData) -> str:
     """The paths, one to a line, and what they leave."""
     table = paths.table
+    rows = [*zip(table["path"], table["weight"], table["share"], strict=True), *sums(paths)]
     lines = [f"The {len(paths)} strongest paths of {explained(paths.tree)}", facts(paths.tree)]
-    lines += [
-        _amounts(weight, share) + visible_line(path)
-        for weight, share, path in zip(table["weight"], table["share"], table["path"], strict=True)
-    ]
-    for name, weight in (
-        ("these paths", paths.explained),
-        ("weaker paths that were found", paths.weaker),
-        ("not explored", paths.unexplored),
-    ):
-        lines.append(_amounts(weight, weight / paths.total if paths.total else np.nan) + name)
+    lines += [_amounts(weight, share) + visible_line(name) for name, weight, share in rows]
     lines.append(hidden_paths(paths))
     return "\n".join(lines)
+
+
+def sums(paths: PathsData) -> list[tuple[str, float, float]]:
+    """What the paths carry together and what they leave: its name, its weight, and its share of the whole."""
+    parts = {
+        "these paths": paths.explained,
+        "weaker paths that were found": paths.weaker,
+        "not explored": paths.unexplored,
+    }
+    return [(name, weight, weight / paths.total if paths.total else math.nan) for name, weight in parts.items()]
 
 
 def hidden_paths(paths: PathsData) -> str:
@@ -172,4 +171,4 @@ def hidden_paths(paths: PathsData) -> str:
 
 
 def _amounts(weight: float, share: float) -> str:
-    return f"{weight:+9.3f} {f'{share:+5.0%}' if np.isfinite(share) else '    –'}  "
+    return f"{weight:+9.3f} {f'{share:+5.0%}' if math.isfinite(share) else '    –'}  "

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.data import GraphData
-from recursive_dla.output.files.document import graph_document, graph_from_document
-from recursive_dla.output.files.formats import read_text, write_text
-from recursive_dla.output.files.own_json import parse_json
+from recursive_dla.output.files.graph_document import graph_document, graph_from_document
+from recursive_dla.output.files.strict_json import parse_json
+from recursive_dla.output.files.whole_files import read_text, write_text
 
 # A page with more edges than this takes a browser longer to open than to look at.
 MAX_PAGE_EDGES = 200_000

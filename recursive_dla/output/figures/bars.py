@@ -111,7 +111,7 @@ def components_figure(
             y=list(range(len(frame))),
             orientation="h",
             marker={
-                "color": [colors.raises if total >= 0 else colors.lowers for total in totals],
+                "color": list(map(colors.color_of, totals)),
                 "line": {"width": 0},
             },
             text=[signed(total) for total in totals],

@@ -9,7 +9,7 @@ from typing import Literal
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.output.figures.network import graph_figure
-from recursive_dla.output.files.formats import write_bytes
+from recursive_dla.output.files.whole_files import write_bytes
 
 # plotly gives a picture and its traces random names, so that several fit in one page; here the same graph gives the
 # same bytes.

@@ -11,7 +11,7 @@ from recursive_dla.attribution.labels import visible
 from recursive_dla.graphs.pruning import prune
 from recursive_dla.output.figures.network import graph_frame, node_tokens
 from recursive_dla.output.figures.plot_parts import escape, layout
-from recursive_dla.output.style import Theme, ThemeName, signed, theme_named, unit_of
+from recursive_dla.output.style import Theme, ThemeName, rgb, signed, theme_named, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -115,6 +115,5 @@ def sankey_figure(graph: GraphData, *, max_edges: int = 50, theme: ThemeName = "
 
 
 def _faint(theme: Theme, weight: float) -> str:
-    color = theme.raises if weight >= 0 else theme.lowers
-    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = rgb(theme.color_of(weight))
     return f"rgba({red},{green},{blue},0.45)"

@@ -10,8 +10,8 @@ import pandas as pd
 from recursive_dla.attribution.labels import token_label
 from recursive_dla.errors import InputError
 from recursive_dla.output.figures.plot_parts import escape, layout
-from recursive_dla.output.style import ThemeName, signed, theme_named
-from recursive_dla.output.tree_text import explained, facts, outline, unit_of
+from recursive_dla.output.style import ThemeName, signed, theme_named, unit_of
+from recursive_dla.output.tree_text import explained, facts, outline
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -79,7 +79,7 @@ def tree_figure(tree: TreeData, *, max_nodes: int = 60, theme: ThemeName = "ligh
 
     colors = theme_named(theme)
     frame = tree_frame(tree, max_nodes=max_nodes)
-    unit = unit_of(tree)
+    unit = unit_of(tree.metadata.target.answer)
     rows, weight = np.arange(len(frame)), frame["weight"].to_numpy(float)
     depth, parent = frame["depth"].to_numpy(), frame["parent"].to_numpy()
     limit = float(np.abs(weight).max()) or 1.0

@@ -16,9 +16,9 @@ from recursive_dla.attribution.labels import token_label
 from recursive_dla.errors import InputError
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.graphs.pruning import node_influence
-from recursive_dla.output.files.document import edge_columns, node_columns
-from recursive_dla.output.files.formats import read_text, write_text
-from recursive_dla.output.files.own_json import json_lines, parse_json
+from recursive_dla.output.files.graph_document import edge_columns, node_columns
+from recursive_dla.output.files.strict_json import json_lines, parse_json
+from recursive_dla.output.files.whole_files import read_text, write_text
 
 METADATA_FILE = "graph-metadata.json"
 _URL = "https://pypi.org/project/recursive-dla/"
@@ -36,7 +36,7 @@ def viewer_files(path: Path) -> tuple[Path, ...]:
 def write_viewer_json(graph: GraphData, path: Path) -> None:
     """The graph, and beside it the list of the folder's graphs that the local viewer asks for."""
     document = viewer_document(graph, path.name.removesuffix(".json"))
-    graphs = _listed(path.with_name(METADATA_FILE))
+    graphs = _graphs_listed_in(path.with_name(METADATA_FILE))
     listed = [other for other in graphs if other.get("slug") != document["metadata"]["slug"]]
     write_text(path, json_lines(document, "nodes", "links"))
     write_text(path.with_name(METADATA_FILE), json_lines({"graphs": [*listed, document["metadata"]]}, "graphs"))
@@ -48,10 +48,10 @@ def check_list(path: Path) -> None:
     Raises:
         InputError: There is a list, and it is none of a viewer's.
     """
-    _listed(path.with_name(METADATA_FILE))
+    _graphs_listed_in(path.with_name(METADATA_FILE))
 
 
-def _listed(path: Path) -> list[dict[str, Any]]:
+def _graphs_listed_in(path: Path) -> list[dict[str, Any]]:
     """The graphs that a folder's list names already."""
     if not path.is_file():
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 from recursive_dla.attribution.labels import token_label, visible_line
 from recursive_dla.graphs.data import GraphData
 from recursive_dla.graphs.pruning import prune
-from recursive_dla.output.files.formats import write_text
+from recursive_dla.output.files.whole_files import write_text
 from recursive_dla.output.style import THEMES, signed
 
 # Mermaid refuses more than 500, and a page's width makes them unreadable long before.
@@ -21,25 +21,25 @@ _WIDEST = 4.0
 def write_dot(graph: GraphData, path: Path) -> None:
     """All nodes and edges, layer above layer; blue raises the answer, red lowers it."""
     colors = THEMES["light"]
-    ids = [_dot(node) for node in graph.nodes["id"]]
+    ids = [_in_dot(node) for node in graph.nodes["id"]]
     lines = [
         "digraph attribution {",
-        f"  graph [rankdir=BT, labelloc=t, label={_dot(_headline(graph))}];",
+        f"  graph [rankdir=BT, labelloc=t, label={_in_dot(_headline(graph))}];",
         "  node [shape=box, style=rounded, fontname=Helvetica, fontsize=10];",
         "  edge [arrowsize=0.5];",
     ]
     for node, label, kind, attribution in zip(
         ids, _labels(graph), graph.nodes["kind"], graph.nodes["attribution"].tolist(), strict=True
     ):
-        color = colors.raises if attribution >= 0 else colors.lowers
+        color = colors.color_of(attribution)
         lines.append(
-            f'  {node} [label={_dot(label)}, color="{color}", class={_dot(kind)}, attribution="{attribution!r}"];'
+            f'  {node} [label={_in_dot(label)}, color="{color}", class={_in_dot(kind)}, attribution="{attribution!r}"];'
         )
     largest = _largest(graph)
     for source, target, weight in zip(
         graph.edge_source.tolist(), graph.edge_target.tolist(), graph.edge_weight.tolist(), strict=True
     ):
-        color = colors.raises if weight >= 0 else colors.lowers
+        color = colors.color_of(weight)
         width = max(_WIDEST * abs(weight) / largest, 0.1)
         lines.append(
             f'  {ids[source]} -> {ids[target]} [color="{color}", penwidth={width:.3f}, contribution="{weight!r}"];'
@@ -48,7 +48,7 @@ def write_dot(graph: GraphData, path: Path) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _dot(text: str) -> str:
+def _in_dot(text: str) -> str:
     """``text`` as a quoted string that Graphviz shows as it is: backslashes would start its own escapes."""
     return '"' + visible_line(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -60,26 +60,26 @@ def write_mermaid(graph: GraphData, path: Path) -> None:
         graph = prune(graph, max_edges=MAX_MERMAID_EDGES)
     colors, kept = THEMES["light"], len(graph.edge_weight)
     # The title is YAML, of which JSON is a part; what follows is Mermaid's own.
-    title = json.dumps(visible_line(_headline(graph) + _share(kept, whole)), ensure_ascii=False)
+    title = json.dumps(visible_line(_headline(graph) + _kept_of(kept, whole)), ensure_ascii=False)
     lines = ["---", f"title: {title}", "---", "flowchart BT"]
-    lines += [f"  n{row}[{_mermaid(label)}]" for row, label in enumerate(_labels(graph))]
+    lines += [f"  n{row}[{_in_mermaid(label)}]" for row, label in enumerate(_labels(graph))]
     largest, styles = _largest(graph), []
     for number, (source, target, weight) in enumerate(
         zip(graph.edge_source.tolist(), graph.edge_target.tolist(), graph.edge_weight.tolist(), strict=True)
     ):
-        lines.append(f"  n{source} -->|{_mermaid(signed(weight, 2))}| n{target}")
-        color = colors.raises if weight >= 0 else colors.lowers
+        lines.append(f"  n{source} -->|{_in_mermaid(signed(weight, 2))}| n{target}")
+        color = colors.color_of(weight)
         styles.append(
             f"  linkStyle {number} stroke:{color},stroke-width:{max(_WIDEST * abs(weight) / largest, 0.5):.1f}px"
         )
     write_text(path, "\n".join([*lines, *styles]) + "\n")
 
 
-def _share(kept: int, whole: int) -> str:
+def _kept_of(kept: int, whole: int) -> str:
     return f"; {kept:,} of {whole:,} edges" if kept < whole else ""
 
 
-def _mermaid(text: str) -> str:
+def _in_mermaid(text: str) -> str:
     """``text`` as a quoted label: whatever could mean something to Mermaid or be markup becomes its character code."""
     return '"' + re.sub(r"[^\w .,:+·⏎⇥…−-]", lambda found: f"#{ord(found[0])};", visible_line(text)) + '"'
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from recursive_dla.attribution.labels import token_label
 from recursive_dla.graphs.data import GraphData
-from recursive_dla.output.files.document import (
+from recursive_dla.output.files.graph_document import (
     NODE_COLUMNS,
     edge_columns,
     graph_from_columns,
     head_document,
     node_columns,
 )
-from recursive_dla.output.files.formats import read_bytes, read_text, write_bytes, write_text
-from recursive_dla.output.files.own_json import parse_json
+from recursive_dla.output.files.strict_json import parse_json
+from recursive_dla.output.files.whole_files import read_bytes, read_text, write_bytes, write_text
+from recursive_dla.output.style import THEMES, rgb
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _COLUMN = 66.0
 
 
-def _digraph(graph: GraphData) -> nx.DiGraph:
+def _plain_digraph(graph: GraphData) -> nx.DiGraph:
     """The graph with attributes that are plain numbers and text on one line.
 
     ``label`` is for people. ``order`` is the place among all edges, since a program that goes from node to node would
@@ -50,10 +51,10 @@ def _digraph(graph: GraphData) -> nx.DiGraph:
     return digraph
 
 
-def _columns(
+def _columns_of(
     nodes: list[tuple[str, dict[str, Any]]], edges: list[tuple[str, str, dict[str, Any]]]
 ) -> tuple[dict[str, list[Any]], list[str], list[str], list[float]]:
-    """What :func:`_digraph` was made from."""
+    """What :func:`_plain_digraph` was made from."""
     columns = {
         name: [node if name == "id" else attributes.get(name) for node, attributes in nodes] for name in NODE_COLUMNS
     }
@@ -67,7 +68,7 @@ def _columns(
 def write_graphml(graph: GraphData, path: Path) -> None:
     import networkx as nx
 
-    digraph = _digraph(graph)
+    digraph = _plain_digraph(graph)
     # In ASCII, with JSON's own escapes: XML cannot hold every character that a token may have.
     digraph.graph["document"] = json.dumps(head_document(graph), allow_nan=False)
     file = io.BytesIO()
@@ -85,7 +86,7 @@ def read_graphml(path: Path) -> GraphData:
     if digraph.is_multigraph() or not digraph.is_directed():
         raise ValueError("its edges are not directed, or two have the same source and target")
     head = parse_json(digraph.graph["document"])
-    return graph_from_columns(head, *_columns(list(digraph.nodes(data=True)), list(digraph.edges(data=True))))
+    return graph_from_columns(head, *_columns_of(list(digraph.nodes(data=True)), list(digraph.edges(data=True))))
 
 
 def _refuse_document_types(data: bytes) -> None:
@@ -110,28 +111,27 @@ def write_gexf(graph: GraphData, path: Path) -> None:
     import networkx as nx
 
     from recursive_dla.output.places import node_places
-    from recursive_dla.output.style import THEMES
 
-    digraph, colors = _digraph(graph), THEMES["light"]
+    digraph, colors = _plain_digraph(graph), THEMES["light"]
     places = node_places(graph, _COLUMN)
     for row, (_, attributes) in enumerate(digraph.nodes(data=True)):
         attributes["viz"] = {
             "position": {"x": float(places.x[row]), "y": float(places.y[row]), "z": 0.0},
             "size": float(places.size[row]),
-            "color": _rgb(colors.raises if attributes["attribution"] >= 0 else colors.lowers),
+            "color": _color(colors.color_of(attributes["attribution"])),
         }
     for *_, attributes in digraph.edges(data=True):
         attributes["contribution"] = attributes["weight"]
         attributes["weight"] = abs(attributes["weight"])
-        attributes["viz"] = {"color": _rgb(colors.raises if attributes["contribution"] >= 0 else colors.lowers)}
+        attributes["viz"] = {"color": _color(colors.color_of(attributes["contribution"]))}
     digraph.graph["name"] = f"{graph.metadata.model}: {graph.metadata.target.label}"
     text = "\n".join(nx.generate_gexf(digraph)) + "\n"
     # The day would make two files of the same graph differ.
     write_text(path, re.sub(r'<meta lastmodifieddate="[^"]*"', "<meta", text, count=1))
 
 
-def _rgb(color: str) -> dict[str, int | float]:
-    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+def _color(color: str) -> dict[str, int | float]:
+    red, green, blue = rgb(color)
     return {"r": red, "g": green, "b": blue, "a": 1.0}
 
 
@@ -141,7 +141,7 @@ def _rgb(color: str) -> dict[str, int | float]:
 def write_node_link(graph: GraphData, path: Path) -> None:
     import networkx as nx
 
-    digraph = _digraph(graph)
+    digraph = _plain_digraph(graph)
     digraph.graph["document"] = head_document(graph)
     document = nx.node_link_data(digraph, edges="edges")
     write_text(path, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
@@ -153,4 +153,4 @@ def read_node_link(path: Path) -> GraphData:
         raise ValueError("its edges are not directed, or may be double")
     nodes = [(node["id"], node) for node in document["nodes"]]
     edges = [(edge["source"], edge["target"], edge) for edge in document["edges"]]
-    return graph_from_columns(document["graph"]["document"], *_columns(nodes, edges))
+    return graph_from_columns(document["graph"]["document"], *_columns_of(nodes, edges))

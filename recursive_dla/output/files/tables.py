@@ -15,15 +15,15 @@ import pandas as pd
 
 from recursive_dla.attribution.labels import token_label
 from recursive_dla.graphs.data import GraphData
-from recursive_dla.output.files.document import (
+from recursive_dla.output.files.graph_document import (
     NODE_COLUMNS,
     edge_columns,
     graph_from_columns,
     head_document,
     node_columns,
 )
-from recursive_dla.output.files.formats import read_bytes, read_text, write_bytes, write_text
-from recursive_dla.output.files.own_json import parse_json
+from recursive_dla.output.files.strict_json import parse_json
+from recursive_dla.output.files.whole_files import read_bytes, read_text, write_bytes, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
