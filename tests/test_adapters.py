@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from recursive_dla import UnsupportedModelError, attribution_graph, load_model
 from recursive_dla.errors import InputError
 from recursive_dla.model.tokens import prompt_tokens, token_ids, token_texts
 from recursive_dla.model.transformer_lens import model_weights
-from recursive_dla.model.weights import NeuronBank, Norm
+from recursive_dla.model.weights import Layer, NeuronBank, Norm, in_float32
 
 # --- weights ---------------------------------------------------------------------------------------------------------
 
@@ -284,12 +285,22 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Any, monkeypatch: pytest.Monke
         load_model(tmp_path / "empty")
 
 
-def test_a_weight_is_looked_up_once_and_when_it_is_needed() -> None:
-    weights = model_weights(tiny("gpt2"))
-    attention = weights.layers[1].attention
-    assert {"W_E", "b_U"}.isdisjoint(vars(weights))
-    assert {"W_Q", "W_O"}.isdisjoint(vars(attention))
-    assert attention.W_O is attention.W_O
-    assert "W_Q" not in vars(attention)
-    with pytest.raises(AttributeError, match="'Attention' has no 'W_X'"):
-        _ = attention.W_X
+def test_a_part_of_a_layer_is_looked_up_once_and_when_it_is_needed() -> None:
+    found = model_weights(tiny("gpt2")).stored_layers[1]
+    looked_up: list[str] = []
+
+    def find(part: str) -> Callable[[], Any]:
+        def look_up() -> Any:
+            looked_up.append(part)
+            return getattr(found, part)
+
+        return look_up
+
+    layer = Layer(parallel=False, find_attention=find("attention"), find_scores=find("scores"), find_mlp=find("mlp"))
+    assert looked_up == []
+    assert layer.attention is layer.attention is found.attention
+    assert looked_up == ["attention"]
+    wide = in_float32(layer)
+    assert looked_up == ["attention"]
+    assert wide.mlp.b_out.dtype == torch.float32
+    assert looked_up == ["attention", "mlp"]

@@ -14,14 +14,13 @@ from models import TWO_MODELS, available, boot, demo_run, hugging_face, random_t
 from oracles import Frozen, assert_close, graph_edges
 
 from recursive_dla import AttributionGraph, attribution_graph, attribution_graphs
-from recursive_dla.attribution.components import head_components
+from recursive_dla.attribution.components import component_outputs, head_components
 from recursive_dla.attribution.provenance import GraphTarget
 from recursive_dla.attribution.targets import direction_target
-from recursive_dla.attribution.writers import component_outputs
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.errors import InputError
-from recursive_dla.graphs.collectors import Edges, Strongest
-from recursive_dla.graphs.memory_budget import Limits, Memory, memory
+from recursive_dla.graphs.collectors import Edges, StrongestEdges
+from recursive_dla.graphs.memory_budget import GraphLimits, Memory, memory
 from recursive_dla.graphs.value_space import ValueSpace, virtual_weights_bytes
 
 ANSWER, WRONG = 5, 17
@@ -141,7 +140,7 @@ def test_virtual_weights_take_half_of_the_memory_at_most() -> None:
     virtual = virtual_weights_bytes(cache.weights, 1, LONG, 8)
 
     def room(budget: int) -> Memory:
-        return memory(cache, 1, LONG, head_components(cache.weights), Limits(101, None, budget))
+        return memory(cache, 1, LONG, head_components(cache.weights), GraphLimits(101, None, budget))
 
     # A block is a sixteenth of what is left beside what components wrote and the edges that are kept.
     whole = 2**25
@@ -270,7 +269,7 @@ def test_numbers_whose_squares_leave_float32_lose_no_edge(scale: float) -> None:
 
 def test_of_equal_edges_the_earlier_are_kept() -> None:
     weight = np.array([1.0, -2.0, 3.0, 2.0, -2.0, 0.5, 2.0, 3.0])
-    collector = Strongest(n_pos=1, max_edges=4, min_weight=0.0)
+    collector = StrongestEdges(n_pos=1, max_edges=4, min_weight=0.0)
     for numbers in np.arange(8).reshape(4, 2):
         collector.add(Edges(numbers, np.full(2, 8), weight[numbers]))
     used, found = collector.finished(9, 8)
@@ -279,7 +278,7 @@ def test_of_equal_edges_the_earlier_are_kept() -> None:
 
 
 def test_the_floor_rises_to_the_weakest_that_is_kept() -> None:
-    collector = Strongest(n_pos=1, max_edges=2, min_weight=0.25)
+    collector = StrongestEdges(n_pos=1, max_edges=2, min_weight=0.25)
     assert 0.249 < collector.floor() < 0.25
     numbers = np.arange(16)
     collector.add(Edges(numbers, numbers, np.linspace(0.1, 1.6, 16)))

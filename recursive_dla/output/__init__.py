@@ -1,6 +1,7 @@
 """What leaves the package: files, figures, the explorer's page, notebooks, the terminal. Works on plain data.
 
-style.py, places.py           colours, numbers and units; where the nodes of a graph stand when it is drawn
+style.py                      colours, numbers and units
+places.py, geometry.py        where the nodes of a graph stand when it is drawn; what figures and explorer draw alike
 terminal.py                   lines, tables and coloured numbers of a terminal
 summary_text.py, tree_text.py what ``print`` gives
 files/                        formats, in and out; graph_document.py is the gate that all graphs read go through

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from recursive_dla.output.geometry import GEOMETRY
+
 if TYPE_CHECKING:
     from recursive_dla.graphs.data import GraphData
 
-# Pixels: of the weakest node, what the strongest has more, between neighbours, and the least height of a layer's row.
-_SMALLEST, _GROWTH, _GAP, _LOWEST_ROW = 6.0, 20.0, 3.0, 15.0
-# Within a row, from below: what its attention reads, its attention, what only its MLP reads, its MLP. An edge of the
-# model's own order thus always runs upwards.
-_LANES = 4
-# An edge within a column bows aside, since a straight one would run through the nodes between.
-_BOW, _MOST_BOW = 0.14, 34.0
+# Pixels: the diameter of the weakest node, what the strongest has more, between neighbours, and the least height of a
+# layer's row.
+_SMALLEST = 6.0
+_GROWTH = 2 * GEOMETRY.largest_radius_px - _SMALLEST
+_GAP, _LOWEST_ROW = 3.0, 15.0
+_LANES = GEOMETRY.lanes
 # Along an edge, closer together where it turns.
 _STEPS = (1 - np.cos(np.linspace(0, np.pi, 21))) / 2
 
@@ -52,7 +53,7 @@ def node_places(graph: GraphData, column: float) -> Places:
     room = pd.Series(size + _GAP)
 
     pos, row = nodes["pos"].to_numpy(), nodes["layer"].to_numpy() + 1
-    lane = _LANES * row + _lanes(graph)
+    lane = len(_LANES) * row + _lanes(graph)
 
     cells = room.groupby([pos, lane])
     taken = cells.transform("sum").to_numpy()
@@ -60,9 +61,9 @@ def node_places(graph: GraphData, column: float) -> Places:
     np.maximum.at(widths, pos, taken + 2 * _GAP)
     columns = np.cumsum(widths) - widths / 2
 
-    lanes = np.zeros((meta.n_layers + 2) * _LANES)
+    lanes = np.zeros((meta.n_layers + 2) * len(_LANES))
     np.maximum.at(lanes, lane, room.to_numpy())
-    needed = lanes.reshape(-1, _LANES)
+    needed = lanes.reshape(-1, len(_LANES))
     spare = np.maximum(_LOWEST_ROW - needed.sum(1), 0)
     heights = needed.sum(1) + spare
     bottoms = np.cumsum(heights) - heights
@@ -85,7 +86,11 @@ def _lanes(graph: GraphData) -> np.ndarray:
     by_mlp, by_other = np.zeros((2, len(kind)), dtype=bool)
     by_mlp[source[near & (kind[target] == "mlp")]] = True
     by_other[source[near & (kind[target] != "mlp")]] = True
-    return np.select([kind == "mlp", np.isin(kind, ["head", "attn"]), by_other, by_mlp], [3, 1, 0, 2], 1)
+    return np.select(
+        [kind == "mlp", kind == "head", by_other, by_mlp],
+        [_LANES["mlp"], _LANES["attention"], _LANES["read_by_attention"], _LANES["read_by_mlp"]],
+        _LANES["attention"],
+    )
 
 
 def edge_curves(graph: GraphData, places: Places) -> tuple[np.ndarray, np.ndarray]:
@@ -93,11 +98,12 @@ def edge_curves(graph: GraphData, places: Places) -> tuple[np.ndarray, np.ndarra
     x0, y0 = places.x[graph.edge_source, None], places.y[graph.edge_source, None]
     x1, y1 = places.x[graph.edge_target, None], places.y[graph.edge_target, None]
     rise = y1 - y0
-    upright = 1 - np.minimum(1, np.abs(x1 - x0) / (0.3 * np.abs(rise) + 1))
-    bow = np.minimum(_MOST_BOW, _BOW * np.abs(rise)) * upright
+    upright = 1 - np.minimum(1, np.abs(x1 - x0) / (GEOMETRY.edge_upright_slope * np.abs(rise) + 1))
+    bow = np.minimum(GEOMETRY.edge_bow_most_px, GEOMETRY.edge_bow_of_rise * np.abs(rise)) * upright
+    lift = GEOMETRY.edge_lift_of_rise * rise
     t = _STEPS[None]
     start, first, second, end = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
     return (
         start * x0 + first * (x0 + bow) + second * (x1 + bow) + end * x1,
-        start * y0 + first * (y0 + 0.45 * rise) + second * (y1 - 0.45 * rise) + end * y1,
+        start * y0 + first * (y0 + lift) + second * (y1 - lift) + end * y1,
     )

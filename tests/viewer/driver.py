@@ -45,7 +45,7 @@ class Explorer:
 
     @property
     def state(self) -> dict[str, Any]:
-        return self.run("() => explorer.store.state")
+        return self.run("() => explorer.session.history.state")
 
     @property
     def selected(self) -> str | None:
@@ -53,7 +53,7 @@ class Explorer:
 
     def fragment(self) -> str:
         """The fragment of the address, once it is up to date."""
-        return self.run("() => { explorer.writeAddress(); return location.hash; }")
+        return self.run("() => { explorer.address.write(); return location.hash; }")
 
     def place(self, name: str) -> tuple[float, float]:
         """Where a node (by id) or a group (by name) is drawn."""
@@ -79,7 +79,7 @@ class Explorer:
     def shown(self) -> dict[str, list[Any]]:
         """The ids of the drawn nodes (or names of groups) and the edges between them."""
         return self.run("""() => {
-          const { shown } = explorer.view();
+          const { shown } = explorer.session.view();
           const name = (item) => item.id ?? item.name;
           return {
             items: shown.items.map(name),

@@ -48,10 +48,10 @@ def test_the_address_follows_by_itself(explore):
 def test_a_new_fragment_changes_the_view_and_can_be_undone(explore):
     explorer = explore(tiny.graph(), "#sel=logit@3")
     explorer.run("() => { location.hash = '#sel=L1H0@3&pins=embed@0&view=0.2,0.2,1.5&theme=dark'; }")
-    explorer.wait("explorer.store.state.selected?.node === 'L1H0@3'")
+    explorer.wait("explorer.session.history.state.selected?.node === 'L1H0@3'")
     assert explorer.state["pins"] == ["embed@0"]
-    assert explorer.run("() => explorer.camera.view") == {"x": 0.2, "y": 0.2, "zoom": 1.5}
-    assert explorer.run("() => explorer.theme") == "dark"
+    assert explorer.run("() => explorer.session.camera.view") == {"x": 0.2, "y": 0.2, "zoom": 1.5}
+    assert explorer.run("() => explorer.session.theme") == "dark"
     explorer.press("Control+z")
     assert explorer.selected == "logit@3"
 
@@ -70,7 +70,7 @@ def test_a_new_fragment_changes_the_view_and_can_be_undone(explore):
 def test_spoiled_fragments_leave_the_opening_view(explore, fragment):
     explorer = explore(tiny.graph(), fragment)
     state = explorer.state
-    assert state == explorer.run("() => explorer.opening")
+    assert state == explorer.run("() => explorer.session.opening")
 
 
 def test_values_out_of_range_are_brought_in(explore):

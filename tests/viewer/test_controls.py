@@ -65,7 +65,7 @@ def test_parts_that_miss_the_logit_show_on_request(explore):
 
 def test_a_large_graph_opens_with_its_strongest_edges(explore):
     explorer = explore(synthetic.graph(n_nodes=600, n_edges=6000))
-    assert 0 < explorer.run("() => explorer.view().shown.edgeCount") <= 620
+    assert 0 < explorer.run("() => explorer.session.view().shown.edgeCount") <= 620
     assert explorer.fragment() == ""
     assert explore(tiny.graph()).state["share"] == 1
 
@@ -138,7 +138,7 @@ def test_pins_and_the_selection_stay_in_sight(explore):
 
 def test_the_compact_layout_leaves_no_room_for_the_hidden(explore):
     explorer = explore(synthetic.graph(tokens=[" x"] * 200, n_nodes=900, n_edges=5000), "#share=0.3")
-    width = "() => explorer.view().layout.width"
+    width = "() => explorer.session.view().layout.width"
     before = explorer.run(width)
     explorer.page.get_by_label("Compact").check()
     assert explorer.run(width) < before / 2
@@ -160,7 +160,7 @@ def test_the_compact_layout_leaves_no_room_for_the_hidden(explore):
 def test_search(explore, query, found):
     explorer = explore(tiny.graph())
     explorer.page.locator("#search").fill(query)
-    result = set(explorer.run("() => explorer.view().found.map((node) => node.id)"))
+    result = set(explorer.run("() => explorer.session.view().found.map((node) => node.id)"))
     assert result == found
     assert explorer.text("#found-count") == f"{len(result)} node{'' if len(result) == 1 else 's'} found"
     assert explorer.page.locator("#found [role=option]").count() == len(result)

@@ -56,7 +56,7 @@ def test_hostile_text_is_shown_and_never_acted_on(explore):
         assert EVIL in page.locator(part).text_content()
 
     first = explorer.document["nodes"][0]["id"]
-    explorer.run("(id) => explorer.goTo(explorer.graph.byId.get(id))", first)
+    explorer.run("(id) => explorer.session.goTo(explorer.session.graph.byId.get(id))", first)
     assert EVIL in page.locator("#panel").text_content()
     page.locator("#search").fill("onerror")
     assert page.locator("#found [role=option]").count() > 0
@@ -87,7 +87,7 @@ def test_ids_may_hold_the_separators_of_the_address(explore):
                 edge[end] = strange
     explorer = explore(graph, "#sel=L1H0@3")
     explorer.page.locator("[role=treeitem] .row__twist").nth(2).click()
-    explorer.run("(id) => explorer.actions.togglePin(explorer.graph.byId.get(id))", strange)
+    explorer.run("(id) => explorer.session.actions.togglePin(explorer.session.graph.byId.get(id))", strange)
     again = explore(graph, explorer.fragment())
     assert again.state == explorer.state
     assert again.page.locator("[role=treeitem][aria-level='2']").count() == 1

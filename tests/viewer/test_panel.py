@@ -120,7 +120,7 @@ def test_an_attribution_of_zero_leaves_its_inputs_undefined(explore):
 
 def test_long_lists_unfold_in_parts(explore):
     explorer = explore(synthetic.graph(n_nodes=600, n_edges=6000), "#sel=logit@14")
-    inputs = explorer.run("() => explorer.graph.byId.get('logit@14').inputs.length")
+    inputs = explorer.run("() => explorer.session.graph.byId.get('logit@14').inputs.length")
     assert inputs > 70
     assert len(tree(explorer)) == 12 + 2
     more = explorer.page.locator(".row--more[role=treeitem]")
@@ -176,12 +176,12 @@ def test_lists_are_walked_by_keys(explore):
 def test_a_row_under_the_pointer_lights_up_in_the_drawing(explore):
     explorer = explore(tiny.graph(), "#sel=logit@3")
     explorer.page.locator("[role=treeitem]").nth(1).hover()
-    assert explorer.run("() => explorer.stage.hovered.id") == "L1MLP@3"
+    assert explorer.run("() => explorer.session.hovered.id") == "L1MLP@3"
 
 
 def test_the_selection_and_its_unfolded_inputs_stand_out(explore):
     explorer = explore(tiny.graph(), "#sel=logit@3")
-    focus = "() => [...explorer.view().focus.items].map((item) => item.id).sort()"
+    focus = "() => [...explorer.session.view().focus.items].map((item) => item.id).sort()"
     assert explorer.run(focus) == ["L0MLP@3", "L1H0@3", "L1MLP@3", "logit@3"]
     unfold(explorer, "L1MLP")
     assert explorer.run(focus) == ["L0MLP@3", "L1H0@3", "L1MLP@3", "embed@3", "logit@3"]
@@ -247,9 +247,9 @@ def test_rows_that_stay_the_same_stay_in_the_page(explore):
 
 def test_rows_of_a_group_that_was_made_anew_still_lead_to_it(explore):
     explorer = explore(tiny.graph(), "#groups=1:one:1:embed@2,embed@1;2:two:1:L0H1@1,L0H2@2")
-    explorer.run("() => explorer.actions.ungroup(1)")
+    explorer.run("() => explorer.session.actions.ungroup(1)")
     row = explorer.page.locator("#panel").get_by_role("button", name="two, group of 2 nodes")
     row.hover()
-    assert explorer.run("() => explorer.stage.hovered.name") == "two"
+    assert explorer.run("() => explorer.session.hovered.name") == "two"
     row.click()
     assert explorer.state["selected"] == {"group": 2}

@@ -95,7 +95,7 @@ def test_groups_are_renamed_unfolded_and_dissolved(explore):
     explorer.page.get_by_role("button", name="Show new").click()
     assert explorer.state["selected"] == {"group": 1}
     assert {"L1MLP@3", "L0MLP@3", "logit@3", "embed@3"} == set(
-        explorer.run("() => [...explorer.view().focus.items].map((item) => item.id)")
+        explorer.run("() => [...explorer.session.view().focus.items].map((item) => item.id)")
     )
 
     explorer.page.get_by_role("button", name="Ungroup", exact=True).click()
@@ -230,7 +230,7 @@ def test_the_view_is_saved_as_svg(explore):
 
     curves = [path for path in root.iter(f"{space}path") if path.get("fill") == "none"]
     edges = explorer.shown()["edges"]
-    focus = explorer.run("() => explorer.view().focus.edges.length")
+    focus = explorer.run("() => explorer.session.view().focus.edges.length")
     assert len(curves) == len(edges) + focus
     positive, negative = "rgb(18, 102, 176)", "rgb(200, 80, 15)"
     # The strongest come last.
@@ -241,7 +241,7 @@ def test_the_view_is_saved_as_svg(explore):
     widths = [float(curve.get("stroke-width")) for curve in everything]
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > 5 * widths[-1]
-    fills = explorer.run("() => [-1, -0.01, 0.01, 1].map((value) => explorer.palette.fill(value))")
+    fills = explorer.run("() => [-1, -0.01, 0.01, 1].map((value) => explorer.stage.palette.fill(value))")
     assert fills[0] == negative
     assert fills[-1] == positive
     blues = [int(fill.split(",")[2].rstrip(")")) for fill in fills[:3]]

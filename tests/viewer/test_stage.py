@@ -19,7 +19,7 @@ def crossing(explorer, a, b):
     """The middle of the curve between two nodes."""
     return explorer.run(
         """([a, b]) => {
-          const edge = explorer.view().shown.edges.find((edge) => edge.source.id === a && edge.target.id === b);
+          const edge = explorer.session.view().shown.edges.find((edge) => edge.source.id === a && edge.target.id === b);
           const points = explorer.stage.scene().curve(edge);
           const box = explorer.stage.walker.getBoundingClientRect();
           const at = (i) => bezierAt(points[i], points[i + 2], points[i + 4], points[i + 6]);
@@ -73,7 +73,9 @@ def test_the_opening_view_fits_everything(explore, tokens):
 
 def test_every_token_can_be_told_by_its_position(explore):
     explorer = explore(synthetic.graph(tokens=WIDE, n_nodes=300, n_edges=1500))
-    explorer.run("() => { explorer.camera.settle({ x: 0.5, y: 0, zoom: 14 }); explorer.cameraMoved(); }")
+    explorer.run(
+        "() => { explorer.session.camera.settle({ x: 0.5, y: 0, zoom: 14 }); explorer.session.cameraMoved(); }"
+    )
     labels = explorer.run("() => explorer.stage.scene().tokenLabels().map(({ pos, text }) => [pos, text])")
     labels.sort()
     first, last = labels[0][0], labels[-1][0]
@@ -156,12 +158,12 @@ def test_zoom_buttons_and_keys_and_fit(explore):
     at_first = positions(explorer)
     for zoom_in, zoom_out in (("#zoom-in", "#zoom-out"), ("+", "-")):
         for step, grows in ((zoom_in, True), (zoom_out, False)):
-            before = explorer.run("() => explorer.camera.scaleX")
+            before = explorer.run("() => explorer.session.camera.scaleX")
             if step.startswith("#"):
                 explorer.page.click(step)
             else:
                 explorer.press(step)
-            assert (explorer.run("() => explorer.camera.scaleX") > before) is grows
+            assert (explorer.run("() => explorer.session.camera.scaleX") > before) is grows
     explorer.page.click("#zoom-in")
     explorer.page.click("#zoom-fit")
     assert positions(explorer) == at_first
@@ -184,7 +186,7 @@ def test_two_fingers_zoom(explore):
         touch("touchMove", spread)
     touch("touchEnd", 0)
     explorer.settle()
-    assert 2 < explorer.run("() => explorer.camera.view.zoom") < 4
+    assert 2 < explorer.run("() => explorer.session.camera.view.zoom") < 4
     assert explorer.selected is None
 
 
@@ -211,7 +213,7 @@ def test_marks_painted_in_slices_lie_as_if_painted_at_once(explore):
       explorer.stage.startItems(explorer.stage.scene(), true);
       return ({picture})();
     }}""")
-    assert explorer.run("() => explorer.view().shown.items.length") == 4000
+    assert explorer.run("() => explorer.session.view().shown.items.length") == 4000
     assert sliced == whole
     backwards = explorer.run(f"""() => {{
       const scene = explorer.stage.scene();
@@ -225,7 +227,7 @@ def test_marks_painted_in_slices_lie_as_if_painted_at_once(explore):
 def test_arrow_keys_walk_to_the_neighbours(explore):
     explorer = explore(tiny.graph())
     explorer.page.focus("#walker")
-    cursor = "() => explorer.stage.cursor.id"
+    cursor = "() => explorer.session.cursor.id"
     assert explorer.run(cursor) == "logit@3"
     steps = {"ArrowDown": "L1MLP@3", "PageDown": "embed@2", "PageUp": "L1MLP@3", "End": "L0H2@2", "Home": "logit@3"}
     for key, expected in {"ArrowDown": "L1MLP@3"}.items():
@@ -265,7 +267,7 @@ def test_strongest_input_and_output_enter_and_pin_by_key(explore):
     explorer = explore(tiny.graph())
     explorer.page.focus("#walker")
     explorer.press("i", "i")
-    assert explorer.run("() => explorer.stage.cursor.id") == "L0MLP@0"
+    assert explorer.run("() => explorer.session.cursor.id") == "L0MLP@0"
     explorer.press("o", "Enter")
     assert explorer.selected == "L1H0@3"
     assert explorer.page.locator("#walker-node").get_attribute("aria-selected") == "true"
@@ -288,7 +290,9 @@ def test_help_opens_and_closes(explore):
 
 def test_colours_follow_the_system_and_the_button(explore):
     explorer = explore(tiny.graph(), color_scheme="dark")
-    surface = "() => [explorer.palette.surface, getComputedStyle(document.querySelector('.stage')).backgroundColor]"
+    surface = (
+        "() => [explorer.stage.palette.surface, getComputedStyle(document.querySelector('.stage')).backgroundColor]"
+    )
     dark = explorer.run(surface)
     assert dark[0] == dark[1]
     explorer.page.click("#theme")
@@ -306,8 +310,8 @@ def test_colour_tells_the_sign_and_size_the_amount(explore):
     explorer = explore(tiny.graph())
     marks = explorer.run("""() => {
       const scene = explorer.stage.scene();
-      return Object.fromEntries(explorer.graph.nodes.map((node) => [node.id, [
-        scene.radius(node), scene.palette.fill(node.attribution / explorer.graph.largest)]]));
+      return Object.fromEntries(explorer.session.graph.nodes.map((node) => [node.id, [
+        scene.radius(node), scene.palette.fill(node.attribution / explorer.session.graph.largest)]]));
     }""")
     assert marks["L1H0@3"][0] > marks["L1MLP@3"][0] > marks["L0H1@1"][0] > marks["L0H2@2"][0]
     red, _, blue = map(int, marks["L1H0@3"][1][4:-1].split(","))

@@ -1,48 +1,31 @@
-"""The explorer: one attribution graph as one self-contained web page."""
+"""The explorer: one attribution graph as one self-contained web page.
+
+::
+
+    bundle.py       the modules of the script as one
+    geometry.json   what the figures draw alike, which ``output/geometry.py`` reads
+    page_file.py    the page as a file format: written, and the graph in one read back
+    page.html       the page, and page.css its looks
+    main.mjs        the script: a session with the graph, and the parts of the page that show it
+    model/          modules that touch no page: the graph, what of it is shown and where, what a reader can do
+    view/           modules that do: painting, lists, pointer and keys
+    tsconfig.json   how TypeScript checks the types that comments give; model/ is also checked without those of a page
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+from functools import cache
 from importlib import resources
 from string import Template
 from typing import Any
 
+from recursive_dla.output.explorer.bundle import bundle
 from recursive_dla.output.files.schema import FORMAT, VERSION
 
 __all__ = ["render_page"]
-
-# The scripts share one scope; each uses at load time only what precedes it.
-_SCRIPTS = (
-    "text.js",
-    "dom.js",
-    "graph.js",
-    "groups.js",
-    "shown.js",
-    "layout.js",
-    "camera.js",
-    "marks.js",
-    "scene.js",
-    "painters.js",
-    "store.js",
-    "fragment.js",
-    "derived.js",
-    "actions.js",
-    "slices.js",
-    "stage.js",
-    "pointer.js",
-    "keyboard.js",
-    "rows.js",
-    "tree.js",
-    "panel.js",
-    "pins.js",
-    "search.js",
-    "filters.js",
-    "masthead.js",
-    "exports.js",
-    "main.js",
-)
 
 # Characters that could end the data block or be read as markup inside it.
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
@@ -58,7 +41,7 @@ def render_page(document: dict[str, Any]) -> str:
     """
     _check(document)
     style = _source("page.css")
-    script = "\n".join(_source(name) for name in _SCRIPTS)
+    script = _script()
     return Template(_source("page.html")).substitute(
         policy=_policy(script, style),
         style=style,
@@ -78,6 +61,11 @@ def _check(document: dict[str, Any]) -> None:
         for end in ("source", "target"):
             if edge[end] not in ids:
                 raise ValueError(f"an edge's {end} is not a node of the document: {edge[end]!r}")
+
+
+@cache
+def _script() -> str:
+    return bundle(_source, "main.mjs")
 
 
 def _embedded(document: dict[str, Any]) -> str:
