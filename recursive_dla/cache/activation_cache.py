@@ -65,7 +65,7 @@ class ActivationCache(Activations):
     def save(self, path: str | Path) -> Path:
         """Write the cache to one safetensors file: every tensor once, its names, and what model it is of.
 
-        Written under a temporary name and moved into place, a tensor at a time.
+        Written under a temporary name and moved into place. The same cache gives the same bytes.
 
         Args:
             path: The file; an older one is replaced.

@@ -29,6 +29,9 @@ FORMAT = "recursive_dla.activation_cache"
 VERSION = "2"
 # Of 0.1.0. Its checksum depends on where in the file each tensor lies.
 _FIRST_VERSION = "1"
+# All metadata is one entry: safetensors writes several in another order each time, and the same cache is to give the
+# same bytes.
+_ENTRY = "recursive_dla"
 
 _DTYPES = {
     torch.float64: "F64",
@@ -64,7 +67,7 @@ def save(cache: Activations, path: Path) -> Path:
         stored = _apart(found)
         checksum = _checksum(kinds, metadata, (stored[name] for name in sorted(stored)))
         try:
-            save_file(stored, file.name, {**metadata, "sha256": checksum})
+            save_file(stored, file.name, {_ENTRY: json.dumps({**metadata, "sha256": checksum}, sort_keys=True)})
         except SafetensorError as error:
             raise OSError(str(error)) from error
     return path
@@ -79,7 +82,7 @@ def load(path: Path, weights: ModelWeights) -> tuple[dict[str, Tensor], bool]:
         # Opening checks the header against itself and against the length of the file. The file is read, not mapped:
         # what becomes of it later is nothing to the activations.
         with safe_open(path, framework="pt", backend="pread") as file:
-            metadata = file.metadata() or {}
+            metadata = _unpacked(file.metadata() or {})
             _check_format(path, metadata)
             _check_identity(path, metadata, weights)
             names, has_batch_dim = json.loads(metadata["names"]), json.loads(metadata["has_batch_dim"])
@@ -151,6 +154,11 @@ def _checksum(kinds: Mapping[str, Any], metadata: Mapping[str, str], tensors: It
     for tensor in tensors:
         digest.update(_bytes_of(tensor))
     return digest.hexdigest()
+
+
+def _unpacked(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a file; 0.1.0 wrote an entry for each part."""
+    return json.loads(metadata[_ENTRY]) if _ENTRY in metadata else dict(metadata)
 
 
 def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
