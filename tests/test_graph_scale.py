@@ -165,7 +165,7 @@ def test_the_memory_of_virtual_weights_is_counted() -> None:
 @pytest.mark.parametrize("virtual_weights", [True, False])
 @pytest.mark.parametrize("name", NAMES)
 def test_values_are_the_same_by_either_way(name: str, virtual_weights: bool) -> None:
-    """Virtual weights are multiplied with ``z``, so what heads wrote is not looked at."""
+    """Virtual weights are multiplied with ``z``, so what heads wrote is not looked at; without them, ``z`` is not."""
     model = tiny(name)
     cache = as_cache(run_on(model, random_tokens(2, LONG)).cache, model)
     components = head_components(cache.weights)
@@ -173,6 +173,10 @@ def test_values_are_the_same_by_either_way(name: str, virtual_weights: bool) -> 
     given = outputs.clone()
     if virtual_weights:
         given[:, :, [component.kind == "head" for component in components.all]] = torch.nan
+    else:
+        cache = as_cache(
+            {key: each * torch.nan if key.endswith("hook_z") else each for key, each in cache.items()}, model
+        )
     space = ValueSpace(cache, components, given, virtual_weights)
     for index, layer in enumerate(cache.weights.layers):
         attention = layer.attention
