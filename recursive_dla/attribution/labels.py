@@ -30,7 +30,9 @@ def visible(text: str, limit: int | None = None) -> str:
         >>> visible(" a\\n\\x00"), visible(" Constantinople", 8)
         ('·a⏎\\\\x00', '·Consta…')
     """
-    shown = "".join(_SIGNS.get(c, c if c.isprintable() else _escaped(c)) for c in text)
+    # No character is shown as none, so that what is cut off need not be looked at.
+    looked_at = text if limit is None else text[: limit + 1]
+    shown = "".join(_SIGNS.get(c, c if c.isprintable() else _escaped(c)) for c in looked_at)
     return shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…"
 
 
