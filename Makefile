@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Files of tests in two processes of one thread each; more would hold as many models in memory.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 # What takes longest is listed at the end.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations=15
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --durations=15
 # Of every floor, what needs neither the demo model nor many others.
 QUICK_TESTS := adapters cache cache_files commands comparison export ground_truth grouping names oracles ranking rules \
 	scores slices target_kinds targets tree_command
