@@ -45,7 +45,7 @@ def apply_norm(
     factor = scale.to(y.dtype).reciprocal()
     if norm.weight is not None:
         factor = factor * norm.weight
-    y = y.mul_(factor) if own and y.shape == torch.broadcast_shapes(y.shape, factor.shape) else y * factor
+    y = y.mul_(factor) if own and y.ndim >= factor.ndim else y * factor
     return x.copy_(y) if in_place and y is not x else y.to(kept)
 
 
