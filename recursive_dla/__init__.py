@@ -2,12 +2,14 @@
 
 The pipeline, each step with its module:
 
-    model = load_model("demo")                           # loading.py: a TransformerLens model; any of yours will do
+    model = load_model("demo")                           # model/loading.py: a TransformerLens model; any of yours will do
     logits, cache = model.run_with_cache(prompt)         # TransformerLens's own forward pass and cache
     breakdown = break_down(cache, model, " Mary")        # breakdown.py: one level, each head by what it read
-    graph = attribution_graph(cache, model, " Mary")     # graphs/: all levels at once, to the embeddings
-    tree = attribution_tree(cache, model, " Mary")       # trees/: the same, path by path
-    graph.prune(max_edges=500).save("graph.html")        # export/, viewer/
+    graph = attribution_graph(cache, model, " Mary")     # graph.py: all levels at once, to the embeddings
+    tree = attribution_tree(cache, model, " Mary")       # tree.py: the same, path by path
+    graph.prune(max_edges=500).save("graph.html")        # output/: files, figures, the explorer
+
+All three pull the answer's direction back through the model with attribution/pullback.py.
 
 Every number adds up: sources plus named constants equal what they explain.
 """
