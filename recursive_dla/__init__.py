@@ -2,7 +2,7 @@
 
 The pipeline, each step with its module:
 
-    model = load_model("demo")                           # model/loading.py: a TransformerLens model; any of yours will do
+    model = load_model("demo")                           # model/loading.py: one of TransformerLens; any will do
     logits, cache = model.run_with_cache(prompt)         # TransformerLens's own forward pass and cache
     breakdown = break_down(cache, model, " Mary")        # breakdown.py: one level, each head by what it read
     graph = attribution_graph(cache, model, " Mary")     # graph.py: all levels at once, to the embeddings
