@@ -36,8 +36,7 @@ if TYPE_CHECKING:
         dla_attn_head_breakdown_source_component,
         dla_mlp_breakdown_source_component,
     )
-    from recursive_dla.cache.activation_cache import ActivationCache
-    from recursive_dla.cache.checks import check
+    from recursive_dla.cache.activation_cache import ActivationCache, check
     from recursive_dla.cache.recording import run_with_lean_cache
     from recursive_dla.comparison import GraphDifference, compare
     from recursive_dla.errors import CacheError, InputError, UnsupportedModelError
@@ -65,7 +64,7 @@ _HOMES = {
     "attribution_tree": "tree",
     "break_down": "breakdown",
     "centred_logit_target": "attribution.targets",
-    "check": "cache.checks",
+    "check": "cache.activation_cache",
     "compare": "comparison",
     "direction_target": "attribution.targets",
     "dla_attn_head_breakdown_source_component": "breakdown",

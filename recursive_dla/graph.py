@@ -250,7 +250,7 @@ class AttributionGraph(GraphData):
     def figure(self, max_edges: int = 150, theme: ThemeName = "light") -> go.Figure:
         """The graph as a plotly picture, layer over token; of large graphs the strongest edges.
 
-        See :func:`recursive_dla.output.figures.graph_figure`, and :mod:`recursive_dla.output.figures` for others.
+        See :func:`recursive_dla.figures.graph_figure`, and :mod:`recursive_dla.figures` for others.
         """
         from recursive_dla.output.figures.network import graph_figure
 

@@ -194,7 +194,7 @@ class AttributionTree(TreeData):
         return AttributionTree(data.nodes, data.metadata)
 
     def figure(self, max_nodes: int = 60, theme: ThemeName = "light") -> go.Figure:
-        """The tree as a plotly picture: see :func:`recursive_dla.output.figures.tree_figure`."""
+        """The tree as a plotly picture: see :func:`recursive_dla.figures.tree_figure`."""
         from recursive_dla.output.figures.tree import tree_figure
 
         return tree_figure(self, max_nodes=max_nodes, theme=theme)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +26,18 @@ from models import (
 )
 from torch import Tensor
 
-from recursive_dla import ActivationCache, attention_score_breakdown, break_down, check
+from recursive_dla import (
+    ActivationCache,
+    attention_score_breakdown,
+    attribution_graph,
+    break_down,
+    centred_logit_target,
+    check,
+    direction_target,
+    log_prob_target,
+    logit_target,
+)
+from recursive_dla.cache import checks
 from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.cache.checks import CheckReport, Identity
 from recursive_dla.errors import CacheError
@@ -233,25 +245,86 @@ def test_a_cache_that_passed_is_checked_again_only_when_written_to() -> None:
     model = tiny("gpt2")
     cache = as_cache(run_on(model, random_tokens()).cache, model)
     break_down(cache, model, ANSWER)
-    # PyTorch does not know of what is written through numpy, so that is not looked for.
-    cache["z", 1].numpy()[0, 3, 1, 2] += 0.1
+    # PyTorch does not know of what is written through numpy, and not every number is looked at.
+    cache["z", 1].numpy()[0, 0, 0, 0] += 0.1
     break_down(cache, model, ANSWER)
     cache["pattern", 0][0, 0, 0, 0] += 0
     for _ in range(2):
         with pytest.raises(CacheError, match="hook_z of layer 1"):
             break_down(cache, model, ANSWER)
-    cache["z", 1][0, 3, 1, 2] -= 0.1
+    cache["z", 1][0, 0, 0, 0] -= 0.1
     break_down(cache, model, ANSWER)
 
 
-def test_a_model_that_was_written_to_since_is_noticed() -> None:
-    model = boot(hugging_face("gpt2"), "gpt2")
-    cache = as_cache(run_on(model, random_tokens()).cache, model)
+def _by_data(parameter: torch.nn.Parameter, module: torch.nn.Module) -> None:
+    parameter.data *= 3
+
+
+def _by_numpy(parameter: torch.nn.Parameter, module: torch.nn.Module) -> None:
+    parameter.detach().numpy()[...] *= 3
+
+
+def _by_replacing_its_data(parameter: torch.nn.Parameter, module: torch.nn.Module) -> None:
+    parameter.data = parameter.data * 3
+
+
+def _by_another_parameter(parameter: torch.nn.Parameter, module: torch.nn.Module) -> None:
+    module.weight = torch.nn.Parameter(parameter.detach() * 3)
+
+
+@pytest.mark.parametrize("write", [_by_data, _by_numpy, _by_replacing_its_data, _by_another_parameter])
+@pytest.mark.parametrize("own", [True, False], ids=["our cache", "TransformerLens's"])
+def test_a_model_that_was_written_to_since_is_noticed(own: bool, write: Callable[..., None]) -> None:
+    model = boot(hugging_face("llama"), "llama")
+    cache = run_on(model, random_tokens()).cache
+    cache = as_cache(cache, model) if own else cache
     break_down(cache, model, ANSWER)
-    with torch.no_grad():
-        model.blocks[1].mlp.W_out.mul_(3)
+    place = model.blocks[1].mlp.W_out.data_ptr()
+    linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    module = next(module for module in linear if module.weight.data_ptr() == place)
+    write(module.weight, module)
     with pytest.raises(CacheError, match="hook_mlp_out of layer 1"):
         break_down(cache, model, ANSWER)
+
+
+@pytest.mark.parametrize(
+    "write", [torch.Tensor.mul_, lambda z, by: z.data.mul_(by), lambda z, by: z.numpy().__imul__(by)]
+)
+def test_activations_that_were_written_to_since_are_noticed(write: Callable[..., Any]) -> None:
+    model = tiny("gpt2")
+    cache = run_on(model, random_tokens()).cache
+    break_down(cache, model, ANSWER)
+    write(cache["z", 1], 3)
+    with pytest.raises(CacheError, match="hook_z of layer 1"):
+        break_down(cache, model, ANSWER)
+    write(cache["z", 1], 1 / 3)
+    break_down(cache, model, ANSWER)
+
+
+def test_transformer_lens_caches_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("gpt2")
+    cache = run_on(model, random_tokens()).cache
+    checked = []
+    real = checks.check
+    monkeypatch.setattr(checks, "check", lambda cache: checked.append(cache) or real(cache))
+    for _ in range(3):
+        break_down(cache, model, ANSWER)
+        attribution_graph(cache, model, ANSWER)
+    assert len(checked) == 1
+
+
+def test_every_public_function_takes_transformer_lens_caches() -> None:
+    model = tiny("gpt2")
+    cache = run_on(model, random_tokens()).cache
+    assert check(cache).failed == ()
+    direction = torch.ones(cache["resid_pre", 0].shape[-1], dtype=torch.float64)
+    for target in (
+        logit_target(cache, ANSWER),
+        centred_logit_target(cache, ANSWER),
+        log_prob_target(cache, ANSWER),
+        direction_target(cache, direction),
+    ):
+        assert break_down(cache, model, target).completeness_error < 1e-9
 
 
 def test_inference_tensors_are_checked_every_time() -> None:

@@ -458,7 +458,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: graph_figure(graph(), max_edges=0), "`max_edges` must be at least 1"),
     (lambda: attention_frame(own_cache(), 3, 0), "layers 0 to 2 with heads 0 to 1. Got 3 and 0"),
     (lambda: attention_frame(own_cache(), 0, 0, prompt=1), "of 1 prompts. Got prompt=1"),
-    (lambda: attention_frame({}, 0, 0), "Expected an ActivationCache. Got dict"),
+    (lambda: attention_frame({}, 0, 0), "This dict does not know its model"),
     (lambda: logit_lens_figure(own_cache(), 5, show="size"), "`show` must be 'rank' or 'probability'"),  # type: ignore[arg-type]
     (lambda: logit_lens_frame(own_cache(), 10**6), "token id must be from 0"),
 ]

@@ -20,10 +20,8 @@ from recursive_dla.model.weights import Layer
 class HeadReads(NamedTuple):
     """What reads what a layer's heads are made of; ``None`` where nothing does.
 
-    Attributes:
-        at_values: Their values.
-        at_queries: Their queries, as products of the normalised stream with ``W_Q``.
-        at_keys: Their keys, as products of the normalised stream with ``W_K``.
+    ``at_values`` reads their values, ``at_queries`` and ``at_keys`` the products of the normalised stream with ``W_Q``
+    and ``W_K``.
     """
 
     at_values: Float[Tensor, "batch pos head d_head"]

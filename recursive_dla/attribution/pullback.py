@@ -10,7 +10,7 @@ direction that reads its input, plus constants::
 2. A head:  ``r = W_O^T g`` reads its ``z``; what that reads of values, queries and keys is the attention rule's
    (:mod:`recursive_dla.attribution.attention_rules`); ``W_V`` brings it back to the stream.
 3. An MLP, or some of its neurons:  slopes by an MLP rule (:mod:`recursive_dla.attribution.mlp_rules`).
-4. All layers:  :func:`walk`, from the top down, the one walk of graphs, trees and rankings.
+4. All layers:  ``walk``, from the top down, the one walk of graphs, trees and rankings.
 
 Shapes are whatever comes, with ``d_model`` last. Notation: docs/math.md, after Elhage et al. 2021, "A Mathematical
 Framework for Transformer Circuits" (their ``W_V W_O`` is written row-vector style here).

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.cache.activations import Activations
 from recursive_dla.cache.hook_names import LOGITS
 from recursive_dla.cache.norms import apply_norm, norm_output, pull_back_norm
@@ -57,7 +58,7 @@ class Target:
 
 
 def logit_target(
-    cache: Activations, answers: Answers, *, wrong_answers: Answers | None = None, pos: Positions = None
+    cache: Any, answers: Answers, *, wrong_answers: Answers | None = None, pos: Positions = None
 ) -> Target:
     """The logits of ``answers``, or with ``wrong_answers`` the logit differences: the default of every function here.
 
@@ -66,6 +67,7 @@ def logit_target(
     Raises:
         InputError: An answer that is not one token, shapes that do not fit the batch, an unknown position.
     """
+    cache = as_cache(cache)
     weights = cache.weights
     right, wrong, positions = _resolve(cache, answers, wrong_answers, pos)
     unembedding, b_U = _unembedding(cache, right)
@@ -75,7 +77,7 @@ def logit_target(
     return _read_logits(cache, unembedding, b_U, positions, _before_cap(weights, "{}"), right, wrong)
 
 
-def centred_logit_target(cache: Activations, answers: Answers, *, pos: Positions = None) -> Target:
+def centred_logit_target(cache: Any, answers: Answers, *, pos: Positions = None) -> Target:
     """The logits of ``answers`` less the mean logit of the vocabulary.
 
     What raises all tokens alike changes no prediction, and counts for nothing here. Of a model that soft-caps its
@@ -84,6 +86,7 @@ def centred_logit_target(cache: Activations, answers: Answers, *, pos: Positions
     Raises:
         InputError: As :func:`logit_target`.
     """
+    cache = as_cache(cache)
     weights = cache.weights
     right, _, positions = _resolve(cache, answers, None, pos)
     unembedding, b_U = _unembedding(cache, right)
@@ -93,7 +96,7 @@ def centred_logit_target(cache: Activations, answers: Answers, *, pos: Positions
     return _read_logits(cache, unembedding, b_U, positions, _before_cap(weights, "{} − mean"), right, None)
 
 
-def log_prob_target(cache: Activations, answers: Answers, *, pos: Positions = None) -> Target:
+def log_prob_target(cache: Any, answers: Answers, *, pos: Positions = None) -> Target:
     """The log-probabilities of ``answers``, in nats, made linear at the cached logits.
 
     ``log p_a = Σ_v (1[v = a] − p_v) logit_v + softmax``: each logit with its derivative, and a constant named
@@ -103,6 +106,7 @@ def log_prob_target(cache: Activations, answers: Answers, *, pos: Positions = No
     Raises:
         InputError: As :func:`logit_target`.
     """
+    cache = as_cache(cache)
     weights = cache.weights
     right, _, positions = _resolve(cache, answers, None, pos)
     log_probs, derivative = _log_probs(cache, positions)
@@ -126,7 +130,7 @@ def answer_probabilities(cache: Activations, target: Target) -> list[float | Non
 
 
 def direction_target(
-    cache: Activations,
+    cache: Any,
     direction: Float[Tensor, "*token d_model"],
     *,
     layer: int | None = None,
@@ -136,7 +140,7 @@ def direction_target(
     """What a direction of yours reads from the residual stream: a probe, a steering vector, a feature.
 
     Args:
-        cache: The activations.
+        cache: The activations: ours, or TransformerLens's own.
         direction: One direction or several; they read the stream itself, without any norm.
         layer: Read the stream that enters this layer; ``None`` for the one that leaves the last.
         pos: The position, or one per prompt; the last by default.
@@ -145,6 +149,7 @@ def direction_target(
     Raises:
         InputError: A direction of another size or that is not finite, an unknown layer or position.
     """
+    cache = as_cache(cache)
     weights = cache.weights
     layer = weights.n_layers if layer is None else layer
     if not 0 <= layer <= weights.n_layers:

@@ -6,6 +6,7 @@ hook_names.py, slices.py names of activations, and indices along one dimension, 
 norms.py                 norms frozen at their cached scale, forward and back
 neuron_inputs.py         pre-activations and outputs of neurons, the routing of experts
 checks.py                whether the cache holds what the weights say it should
+fingerprints.py          whether anything was written to it, or to the model, since
 decompositions.py        the stream taken apart: layers, heads, neurons; made of component_stacks.py (rows),
                          residual_points.py (where) and projections.py (through a norm, along directions)
 logit_attributions.py    what of it goes into the logits of tokens

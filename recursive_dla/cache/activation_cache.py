@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from recursive_dla.cache import checks, decompositions, files, logit_attributions
 from recursive_dla.cache.activations import Activations
@@ -101,17 +102,72 @@ class ActivationCache(Activations):
         return cls(activations, model, has_batch_dim)
 
 
-def as_cache(cache: Any, model: Any) -> ActivationCache:
+# Of caches that are not ours, those of ours that were made for them: so that none is checked twice.
+_MADE: WeakKeyDictionary[Any, ActivationCache] = WeakKeyDictionary()
+
+
+def as_cache(cache: Any, model: Any = None) -> ActivationCache:
     """``cache`` as an :class:`ActivationCache` of ``model``, sharing its tensors.
 
-    Accepts ours, TransformerLens's own, or a plain dictionary of activations.
+    Accepts ours, TransformerLens's own, or a plain dictionary of activations. Whatever was known of it is forgotten if
+    it, or the model, was changed since (:mod:`recursive_dla.cache.fingerprints`).
+
+    Args:
+        cache: The cache.
+        model: The model that made it; by default the one that the cache knows.
+
+    Raises:
+        CacheError: It is no cache, or knows of no model.
     """
+    ours = _ours(cache, model)
+    if ours.verified is not None and not ours.verified.holds(ours):
+        ours.forget_model()
+    return ours
+
+
+def _ours(cache: Any, model: Any) -> ActivationCache:
     if isinstance(cache, ActivationCache):
-        return cache if cache.model is model else ActivationCache(cache.cache_dict, model, cache.has_batch_dim)
+        same = model is None or cache.model is model
+        return cache if same else ActivationCache(cache.cache_dict, model, cache.has_batch_dim)
     activations = getattr(cache, "cache_dict", cache)
     if not isinstance(activations, Mapping):
         raise CacheError(
             f"Expected a cache from model.run_with_cache(...). Got {type(cache).__name__}."
             " Call `logits, cache = model.run_with_cache(tokens)` and pass the second of the two."
         )
-    return ActivationCache(activations, model, getattr(cache, "has_batch_dim", True))
+    model = getattr(cache, "model", None) if model is None else model
+    if model is None:
+        raise CacheError(
+            f"This {type(cache).__name__} does not know its model. Make an ActivationCache of it:"
+            " ActivationCache(activations, model)."
+        )
+    made = ActivationCache(activations, model, getattr(cache, "has_batch_dim", True))
+    try:
+        known = _MADE.get(cache)
+    except TypeError:  # a dictionary, say, which cannot be remembered
+        return made
+    if known is None or known.model is not model or not known.holds_the_same(made):
+        _MADE[cache] = known = made
+    return known
+
+
+def check(cache: Any) -> checks.CheckReport:
+    """Verify that a cache and its model belong together and that attribution's identities hold.
+
+    Residual stream = sum of its writers; norm scales = those of the cached stream; ``z = A v``; attention output, MLP
+    pre-activations and MLP output = the weights applied; final logits reproduced, if they were cached.
+
+    Args:
+        cache: Ours, or TransformerLens's own.
+
+    Returns:
+        The report, with every identity's error.
+
+    Raises:
+        CacheError: Activations are missing, have the wrong shape, or break an identity; the first is named.
+
+    Example:
+        >>> check(cache).failed
+        ()
+    """
+    return checks.check(as_cache(cache))

@@ -43,8 +43,8 @@ class Activations(Mapping[str, Tensor]):
         self.has_batch_dim = has_batch_dim
         self.has_embed = "hook_embed" in self._activations
         self.has_pos_embed = "hook_pos_embed" in self._activations
-        # Set by checks.ensure_checked once the cache passed.
-        self.verified_versions: int | None = None
+        # What it and the model were like when the check passed (checks.ensure_checked).
+        self.verified: Any = None
 
     # Two caches are equal if they are the same one: comparing tensors number by number is not what `==` is for.
     __eq__ = object.__eq__
@@ -59,6 +59,19 @@ class Activations(Mapping[str, Tensor]):
     def weights(self) -> ModelWeights:
         """The uniform view of the model's weights that every method here works with."""
         return model_weights(self.model)
+
+    def holds_the_same(self, other: Activations) -> bool:
+        """Whether the other one has the very same tensors by the same names, and as many dimensions."""
+        return (
+            self.has_batch_dim == other.has_batch_dim
+            and len(self) == len(other)
+            and all(other.cache_dict.get(name) is tensor for name, tensor in self._activations.items())
+        )
+
+    def forget_model(self) -> None:
+        """Look the weights up again, and let them be checked again: the model, or an activation, was changed."""
+        self.__dict__.pop("weights", None)
+        self.verified = None
 
     # --- looking up --------------------------------------------------------------------------------------------------
 
@@ -256,7 +269,7 @@ class Activations(Mapping[str, Tensor]):
         self._activations = self._changed(
             lambda tensor: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
         )
-        self.verified_versions = None
+        self.verified = None
         return self
 
     def remove_batch_dim(self: Cache, batch_size: int | None = None) -> Cache:

@@ -17,11 +17,12 @@ from einops import einsum, repeat
 from torch import Tensor
 
 from recursive_dla.cache.activations import Activations
+from recursive_dla.cache.fingerprints import Fingerprint
 from recursive_dla.cache.hook_names import LOGITS
 from recursive_dla.cache.neuron_inputs import mlp_stream, neuron_inputs, neuron_outputs
 from recursive_dla.cache.norms import norm_output, pull_back_norm
 from recursive_dla.errors import CacheError
-from recursive_dla.model.weights import Attention, Layer, Norm, tensors_of
+from recursive_dla.model.weights import Attention, Layer, Norm
 
 # Largest error relative to the size of what is summed. float64 leaves room for norms that Hugging Face's models compute
 # in float32 whatever their dtype.
@@ -70,7 +71,7 @@ class CheckReport:
 
 @torch.no_grad()
 def check(cache: Activations) -> CheckReport:
-    """Verify that ``cache`` and its model belong together and that attribution's identities hold.
+    """Verify that the cache and its model belong together and that attribution's identities hold.
 
     Residual stream = sum of its writers; norm scales = those of the cached stream; ``z = A v``; attention output, MLP
     pre-activations and MLP output = the weights applied; final logits reproduced, if they were cached.
@@ -81,6 +82,7 @@ def check(cache: Activations) -> CheckReport:
     Raises:
         CacheError: Activations are missing, have the wrong shape, or break an identity; the first is named.
     """
+    cache.forget_model()
     _check_shapes(cache)
     errors = list(_identities(cache))
     values = torch.stack([error.double() for *_, error in errors]).tolist()
@@ -102,19 +104,10 @@ def check(cache: Activations) -> CheckReport:
 
 
 def ensure_checked(cache: Activations) -> None:
-    """Run :func:`check` unless this cache passed it before and nothing of it or its model was written to since."""
-    versions = _versions(cache)
-    if versions is None or cache.verified_versions != versions:
+    """Run :func:`check` unless this cache passed it before; whether it was changed since, ``as_cache`` has looked."""
+    if cache.verified is None:
         check(cache)
-        cache.verified_versions = versions
-
-
-def _versions(cache: Activations) -> int | None:
-    """Counts in-place writes to activations and weights; ``None`` for inference tensors, which do not keep count."""
-    tensors = [*cache.cache_dict.values(), *tensors_of(cache.weights)]
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    return sum(tensor._version for tensor in tensors)
+        cache.verified = Fingerprint(cache)
 
 
 def _check_shapes(cache: Activations) -> None:

@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 
 from recursive_dla.attribution.labels import prompt_texts, token_labels
-from recursive_dla.cache.activation_cache import ActivationCache
+from recursive_dla.cache.activation_cache import ActivationCache, as_cache
 from recursive_dla.cache.norms import apply_norm
 from recursive_dla.errors import InputError
-from recursive_dla.output.figures.caches import own_cache, prompt_of
+from recursive_dla.output.figures.caches import prompt_of
 from recursive_dla.output.figures.plot_parts import colorbar, hover_names, layout, token_axis
 from recursive_dla.output.style import Theme, ThemeName, theme_named
 
@@ -54,7 +54,7 @@ def attention_frame(
         >>> attention_frame(cache, 23, 3, value_weighted=True).loc["14 ·to"].idxmax()
         '10 ·John'
     """
-    cache = own_cache(cache)
+    cache = as_cache(cache)
     place = prompt_of(cache, prompt)
     n_layers, n_heads = cache.weights.n_layers, cache.weights.n_heads
     if not (-n_layers <= layer < n_layers and 0 <= head < n_heads):
@@ -108,7 +108,7 @@ def attention_figure(cache: Any, layer: int, head: int, *, prompt: int = 0, them
     from plotly.subplots import make_subplots
 
     colors = theme_named(theme)
-    cache = own_cache(cache)
+    cache = as_cache(cache)
     place = prompt_of(cache, prompt)
     texts = prompt_texts(cache)[place]
     side = min(max(24 * len(texts), _SMALLEST), _LARGEST)

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recursive_dla.attribution.labels import prompt_texts, token_label, visible
+from recursive_dla.cache.activation_cache import as_cache
 from recursive_dla.cache.slices import Slice, SliceInput
 from recursive_dla.errors import InputError
 from recursive_dla.model.tokens import token_ids, token_texts
-from recursive_dla.output.figures.caches import own_cache, prompt_of
+from recursive_dla.output.figures.caches import prompt_of
 from recursive_dla.output.figures.plot_parts import colorbar, escape, hover_names, layout, name_axis, token_axis
 from recursive_dla.output.style import ThemeName, theme_named
 
@@ -56,7 +57,7 @@ def logit_lens_frame(
         >>> frame.iloc[-1][["point", "token", "top_token"]].tolist()
         ['final_post', '14 ·to', ' Mary']
     """
-    cache = own_cache(cache)
+    cache = as_cache(cache)
     place = prompt_of(cache, prompt)
     positions = Slice(pos_slice).kept()
     taken = positions.indices(cache.batched("embed").shape[1]).tolist()
@@ -135,7 +136,7 @@ def logit_lens_figure(
     points = list(dict.fromkeys(frame["point"]))
     shape = (len(points), -1)
     first = frame[frame["point"] == points[0]]
-    texts_of_prompt = prompt_texts(own_cache(cache))[prompt]
+    texts_of_prompt = prompt_texts(as_cache(cache))[prompt]
     positions = first["pos"].tolist()
     texts = [texts_of_prompt[pos] for pos in positions]
     axis = token_axis(texts, positions)
@@ -205,5 +206,5 @@ def _hover(frame: pd.DataFrame, names: list[str], with_answer: bool) -> np.ndarr
 
 
 def _answer_text(cache: Any, answer: str | int) -> str:
-    model = own_cache(cache).model
+    model = as_cache(cache).model
     return token_texts(model, token_ids(model, answer))[0]

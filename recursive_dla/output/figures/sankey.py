@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def sankey_frame(graph: GraphData, *, max_edges: int = 50) -> pd.DataFrame:
-    """The links that :func:`sankey_figure` draws: :func:`recursive_dla.output.figures.graph_frame` of fewer edges.
+    """The links that :func:`sankey_figure` draws: :func:`recursive_dla.figures.graph_frame` of fewer edges.
 
     Args:
         graph: Any graph.
