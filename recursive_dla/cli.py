@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from recursive_dla.attribution.labels import visible_line
 from recursive_dla.commands.convert import convert
 from recursive_dla.commands.diff import diff
 from recursive_dla.commands.info import info
@@ -60,7 +61,7 @@ def main() -> None:
         app()
     except InputError as error:
         message = " ".join(str(error).split())
-        typer.echo(f"Error: {message}", err=True)
+        typer.echo(f"Error: {visible_line(message)}", err=True)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         sys.exit(130)
