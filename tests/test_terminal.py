@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from graphs import graph
+import tomllib
+from graphs import graph, with_tokens
 from models import hugging_face, run, tokenizer
 from typer.testing import CliRunner
 
 from recursive_dla import AttributionGraph, attribution_tree, break_down, cli, compare
+from recursive_dla.output.file_facts import file_info
 
 # typer calls commands with more than their annotations allow.
 pytestmark = pytest.mark.usefixtures("types_unchecked")
@@ -154,3 +160,132 @@ def _breakdown() -> object:
     model, _, _, activations = run("gpt2")
     one = break_down(activations, model, 5)
     return replace(one, axes={**one.axes, "token": ["\n".join(ATTACKS)]})
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, encoding: str, *arguments: object, status: int = 0) -> str:
+    """What the command line writes to a stdout and a stderr of that encoding."""
+    written = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(written, encoding=encoding, write_through=True))
+    monkeypatch.setattr(sys, "argv", ["recursive-dla", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert (left.value.code or 0) == status
+    return written.getvalue().decode(encoding)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph of tokens that no encoding but Unicode's has all of."""
+    one = with_tokens(graph(), ["שלום", "日本", "é", "ſ", "−", "🙂", "Ω"])
+    return one.save(tmp_path_factory.mktemp("graphs") / "foreign.json")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp932", "utf-16", "utf-8"])
+def test_any_encoding_is_written(encoding: str, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    difference = printed(monkeypatch, encoding, "diff", foreign, foreign)
+    assert ("🙂" if encoding.startswith("utf") else "\\U0001f642") in difference
+    assert "\ufffd" not in difference
+    assert "Usage" in printed(monkeypatch, encoding, "trace", "--help")
+    info = printed(monkeypatch, encoding, "info", foreign)
+    assert ("日本" if encoding in ("cp932", "utf-16", "utf-8") else "\\u65e5\\u672c") in info
+    assert "Error" in printed(monkeypatch, encoding, "info", foreign.with_name("日本−.json"), status=2)
+
+
+def test_signs_of_ours_have_plain_ones_in_their_place(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = printed(monkeypatch, "ascii", "diff", foreign, foreign)
+    assert "B - A" in said
+    assert " -> logit at 6" in said
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16", "utf-8"])
+def test_json_is_json_in_any_encoding(encoding: str, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(monkeypatch, encoding, "info", foreign, "--json")
+    assert json.loads(text) == file_info(foreign)
+    assert text.isascii() == (encoding != "utf-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("arguments", [("info", "{}"), ("info", "{}", "--json"), ("diff", "{}", "{}"), ("--help",)])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_full_disk_is_one_line_and_status_2(
+    arguments: tuple[str, ...],
+    buffered: bool,
+    foreign: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recursive-dla", *(text.format(foreign) for text in arguments)])
+    with Path("/dev/full").open("w", buffering=-1 if buffered else 1, encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit, match="2"):
+            cli.main()
+        # As Python does at its end.
+        full.flush()
+    said = capsys.readouterr().err
+    assert said == "Error: What was to be printed cannot be written: No space left on device.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_what_cannot_be_said_keeps_its_status(foreign: Path) -> None:
+    for errors in ("2>/dev/full", "2>&-"):
+        command = f"{shlex.quote(sys.executable)} -m recursive_dla info nothing.json {errors}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, ""), errors
+    command = f"{shlex.quote(sys.executable)} -m recursive_dla info {shlex.quote(str(foreign))} --json | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_other_errors_of_the_system_are_not_taken_for_one_of_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise FileNotFoundError(2, "No such file", "weights")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(FileNotFoundError):
+        cli.main()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as a POSIX signal")
+@pytest.mark.parametrize("module", ["typer", "torch", "recursive_dla.output.saving", "transformers"])
+def test_ctrl_c_while_modules_are_imported_is_quiet(module: str) -> None:
+    script = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+sys.argv = ["recursive-dla", "trace", "a", "--answer", "b", "--model", "nowhere"]
+from recursive_dla.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as a POSIX signal")
+def test_ctrl_c_that_is_ignored_stays_ignored(foreign: Path) -> None:
+    script = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.argv = ["recursive-dla", "info", {str(foreign)!r}, "--json"]
+from recursive_dla.__main__ import main
+try:
+    main()
+finally:
+    signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_starts_where_ctrl_c_is_seen_to() -> None:
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"recursive-dla": "recursive_dla.__main__:main"}

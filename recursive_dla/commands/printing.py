@@ -12,6 +12,22 @@ import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
+# What stands for our own signs where an encoding lacks them; all else is escaped.
+_PLAIN_SIGNS = {"−": "-", "–": "-", "→": "->", "…": "...", "×": "x", "Σ": "sum of", "├": "|", "└": "`", "│": "|"}
+# The name of that way to handle errors of encoding.
+PLAIN = "recursive_dla.plain"
+
+
+def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    plain = (_PLAIN_SIGNS.get(c) or c.encode("ascii", "backslashreplace").decode() for c in characters)
+    return "".join(plain), error.end
+
+
+codecs.register_error(PLAIN, _in_plain_signs)
+
 
 def stdout_for_the_answer() -> contextlib.AbstractContextManager[Any]:
     """Within the block, what libraries print as they load and run goes to stderr."""
