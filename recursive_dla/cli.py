@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
+from recursive_dla.attribution.labels import visible_line
 from recursive_dla.commands.convert import convert
 from recursive_dla.commands.diff import diff
 from recursive_dla.commands.info import info
+from recursive_dla.commands.printing import PLAIN
 from recursive_dla.commands.trace import trace
 from recursive_dla.commands.tree import tree
 from recursive_dla.commands.view import view
@@ -17,6 +23,8 @@ from recursive_dla.errors import InputError
 from recursive_dla.version import __version__
 
 BAD_INPUT = 2
+# What a stream that is open can answer to what is written to it.
+_ERRORS_OF_STREAMS = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPIPE}
 
 app = typer.Typer(
     add_completion=False,
@@ -55,12 +63,43 @@ app.command(epilog="Example: recursive-dla info mary.json")(info)
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one line on stderr and exit status 2."""
+    """Run the command line; bad input, or output that has no place to go, ends in one line on stderr and status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAIN)
     try:
-        app()
+        try:
+            app()
+        finally:
+            # Python's own last flush would fail with a traceback.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except InputError as error:
-        message = " ".join(str(error).split())
-        typer.echo(f"Error: {message}", err=True)
-        sys.exit(BAD_INPUT)
+        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _ERRORS_OF_STREAMS:
+            raise
+        _silence(sys.stdout)
+        if error.errno == errno.EPIPE:
+            # Who read it has seen enough.
+            sys.exit(1)
+        _fail(f"What was to be printed cannot be written: {error.strerror}.")
+
+
+def _fail(message: str) -> NoReturn:
+    if sys.stderr is not None:
+        try:
+            print("Error:", visible_line(" ".join(message.split())), file=sys.stderr, flush=True)
+        except OSError:
+            _silence(sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def _silence(stream: TextIO) -> None:
+    """Lets what a stream still holds go nowhere, and all that is written to it from now on."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

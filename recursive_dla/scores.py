@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from recursive_dla.attribution.components import Components, component_outputs, components_named
-from recursive_dla.attribution.labels import prompt_texts
+from recursive_dla.attribution.labels import prompt_texts, visible_line
 from recursive_dla.attribution.queries_keys import (
     Projection,
     alibi,
@@ -114,7 +114,7 @@ class ScoreBreakdown:
             )
             for pair in self.strongest(prompt, key):
                 lines.append(f"  {pair.value:+.3f}  query's {pair.query_comp} × key's {pair.key_comp}")
-        return "\n".join(lines)
+        return "\n".join(map(visible_line, lines))
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recursive_dla.commands.printing import print_lines
+
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A saved graph.", show_default=False)],
@@ -34,4 +36,4 @@ def convert(
     for path, chosen in zip(out, formats, strict=True):
         graph.save(path)
         for file in chosen.files(path):
-            typer.echo(f"Wrote {file}")
+            print_lines(f"Wrote {file}")

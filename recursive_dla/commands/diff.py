@@ -77,7 +77,7 @@ def _render(change: Any, top: int) -> Any:
     from rich.text import Text
 
     from recursive_dla.output.style import subject
-    from recursive_dla.output.terminal import colored, report_line, table_of_numbers
+    from recursive_dla.output.terminal import colored, report_line, shown, table_of_numbers
 
     parts: list[Any] = [
         report_line(name, f"{meta.prompt!r}: {subject(meta.target)}: ", (f"{meta.value:+.4f}", "bold"), " logits")
@@ -87,6 +87,6 @@ def _render(change: Any, top: int) -> Any:
     for title, rows in _tables(change, top).items():
         table = table_of_numbers(title.capitalize(), "A", "B", "B − A")
         for row in rows.itertuples(index=False):
-            table.add_row(Text(row.name), *map(colored, (row.a, row.b, row.difference)))
+            table.add_row(shown(row.name), *map(colored, (row.a, row.b, row.difference)))
         parts += [Text(), table]
     return Group(*parts)

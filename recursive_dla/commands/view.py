@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recursive_dla.commands.printing import print_lines
+
 
 def view(
     file: Annotated[
@@ -26,4 +28,4 @@ def view(
     """
     from recursive_dla.output.page_server import view as serve
 
-    serve(file, port=port, open_browser=open_browser, say=typer.echo)
+    serve(file, port=port, open_browser=open_browser, say=print_lines)

@@ -128,7 +128,7 @@ def _build(folder: Path, console: Console) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     if shutil.disk_usage(cache).free < _NEEDED_BYTES:
         raise _disk_full(cache)
-    console.print(f"Preparing the demo model {MODEL_NAME}, once, in {cache}", style="dim", soft_wrap=True)
+    console.print(f"Preparing the demo model {MODEL_NAME}, once, in {cache}", style="dim", markup=False, soft_wrap=True)
     # A name of its own each time: what a killed run's pip still writes cannot get among this run's files.
     work = Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=cache))
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[detail]}")

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from recursive_dla.attribution.labels import visible_line
 from recursive_dla.errors import InputError
 
 HOST = "127.0.0.1"
@@ -136,7 +137,7 @@ def view(path: Path, *, port: int = 0, open_browser: bool = True, say: Callable[
     with PageServer(page_of(path), port) as server:
         # From here on the port listens, so that a browser may be told of it; Ctrl-C may come at any time.
         try:
-            say(f"{server.url} shows {path}; Ctrl-C stops.")
+            say(f"{server.url} shows {visible_line(str(path))}; Ctrl-C stops.")
             if open_browser:
                 # In a terminal without a desktop, the browser may be one that runs until it is closed.
                 threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()

@@ -24,7 +24,7 @@ def graph_text(graph: GraphData) -> str:
         lines.append(f"{members:,} nodes grouped into {len(meta.groups):,}")
     if meta.pruning:
         lines.append(f"pruned {pruning_line(meta)}")
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def pruning_line(metadata: GraphMetadata) -> str:
@@ -42,14 +42,14 @@ def difference_text(difference: DifferenceData) -> str:
     """The change of the logit, and the components that change most."""
     a, b = difference.a, difference.b
     values = f"{b.value:+.4f} − ({a.value:+.4f}) = {difference.value:+.4f} logits"
-    subjects = " − ".join(visible_line(subject(meta.target)) for meta in (b, a))
+    subjects = " − ".join(subject(meta.target) for meta in (b, a))
     lines = [
         f"GraphDifference {subjects}: {values}",
         f"aligned by {difference.by}; {len(difference.nodes):,} nodes, {len(difference.edges):,} edges; strongest:",
     ]
     for row in difference.strongest().itertuples():
         lines.append(f"  {row.name:<24} {row.a:+.3f} → {row.b:+.3f}  {row.difference:+.3f}")
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def breakdown_text(breakdown: BreakdownData) -> str:
@@ -63,4 +63,4 @@ def breakdown_text(breakdown: BreakdownData) -> str:
             source, part = found.sources[0]
             where = f" at {source['src_pos']}" if "src_pos" in source else ""
             lines.append(f"  {found.label:8} {found.total:+.3f}, of which {part:+.3f} from {source['src_comp']}{where}")
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))

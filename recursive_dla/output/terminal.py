@@ -5,12 +5,29 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from recursive_dla.attribution.labels import visible_line
+
 _WIDTH_OF_NAMES = 12
 
 
 def report_line(name: str, *parts: str | Text | tuple[str, str]) -> Text:
-    """A line of a report behind its name; parts are texts, or pairs of a text and its style."""
-    return Text.assemble((name.ljust(_WIDTH_OF_NAMES), "dim"), *parts)
+    """A line of a report behind its name; parts are texts, made visible, or pairs of one and its style.
+
+    A ``Text`` is taken as it is.
+    """
+    return Text.assemble((name.ljust(_WIDTH_OF_NAMES), "dim"), *map(_part, parts))
+
+
+def _part(part: str | Text | tuple[str, str]) -> Text:
+    if isinstance(part, Text):
+        return part
+    text, style = part if isinstance(part, tuple) else (part, "")
+    return shown(text, style)
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Text from a file or a model, on one line: nothing in it is markup, and none of it tells the terminal anything."""
+    return Text(visible_line(text), style=style)
 
 
 def table_of_numbers(title: str, *numbers: str) -> Table:

@@ -16,7 +16,7 @@ from recursive_dla.model.tokens import token_texts
 from recursive_dla.output.files.graph_document import metadata_document
 from recursive_dla.output.style import subject
 from recursive_dla.output.summary_text import pruning_line
-from recursive_dla.output.terminal import colored, report_line, table_of_numbers
+from recursive_dla.output.terminal import colored, report_line, shown, table_of_numbers
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ def _table(title: str, contributions: tuple[Contribution, ...]) -> Table:
     table.add_column("of direct, the most from")
     for row in contributions:
         sources = Text("\n").join(
-            Text(f"{source.attribution:+.3f} {source.component} at {source.pos} {source.token!r}")
+            shown(f"{source.attribution:+.3f} {source.component} at {source.pos} {source.token!r}")
             for source in row.sources
         )
         total = Text("–", style="dim") if row.total is None else colored(row.total)
-        table.add_row(row.component, colored(row.direct), total, sources)
+        table.add_row(shown(row.component), colored(row.direct), total, sources)
     return table

@@ -103,7 +103,7 @@ def branch(last: tuple[bool, ...]) -> str:
 
 def headline(tree: TreeData) -> str:
     """What a tree explains, how, and how large it is."""
-    return f"AttributionTree of {explained(tree)}, {len(tree.nodes):,} nodes"
+    return visible_line(f"AttributionTree of {explained(tree)}, {len(tree.nodes):,} nodes")
 
 
 def explained(tree: TreeData) -> str:
@@ -133,7 +133,7 @@ def tree_text(tree: TreeData, most: int = _ROWS) -> str:
     """
     lines = [headline(tree), facts(tree)]
     lines += [f"{_amounts(line.weight, line.share)}{branch(line.last)}{line.label}" for line in outline(tree, most)]
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def paths_text(paths: PathsData) -> str:
@@ -141,9 +141,9 @@ def paths_text(paths: PathsData) -> str:
     table = paths.table
     rows = [*zip(table["path"], table["weight"], table["share"], strict=True), *sums(paths)]
     lines = [f"The {len(paths)} strongest paths of {explained(paths.tree)}", facts(paths.tree)]
-    lines += [_amounts(weight, share) + visible_line(name) for name, weight, share in rows]
+    lines += [_amounts(weight, share) + name for name, weight, share in rows]
     lines.append(hidden_paths(paths))
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def sums(paths: PathsData) -> list[tuple[str, float, float]]:
