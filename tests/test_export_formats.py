@@ -10,6 +10,7 @@ import subprocess
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import networkx as nx
@@ -40,6 +41,36 @@ GRAPHS = {
     "groups": lambda: graph(max_edges=None).group("layer"),
     "hostile": hostile,
 }
+
+
+@pytest.mark.parametrize("ending", READABLE)
+def test_a_graph_of_more_edges_than_32_bits_count_is_read_back(tmp_path: Path, ending: str) -> None:
+    """As of 345 tokens of a small model, before it was pruned."""
+    pruning = {**graph().metadata.pruning, "nodes_before": 2**31, "edges_before": 2**53 - 1}
+    one = replace(graph(), metadata=replace(graph().metadata, pruning=pruning))
+    assert AttributionGraph.load(one.save(tmp_path / f"large{ending}")).metadata == one.metadata
+
+
+@pytest.mark.parametrize(
+    "pruning", [{"logit_kept": 10**400}, {"logit_kept": -(10**400)}, {"edges_before": 2**53}, {"influence_kept": 1.5}]
+)
+def test_numbers_that_no_graph_has_are_refused(tmp_path: Path, pruning: dict[str, Any]) -> None:
+    path = graph().save(tmp_path / "graph.json")
+    document = json.loads(path.read_text())
+    document["metadata"]["pruning"] |= pruning
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=next(iter(pruning))):
+        AttributionGraph.load(path)
+
+
+@pytest.mark.parametrize("size", ["n_layers", "n_heads"])
+def test_a_model_larger_than_any_is_refused(tmp_path: Path, size: str) -> None:
+    path = graph().save(tmp_path / "graph.json")
+    document = json.loads(path.read_text())
+    document["metadata"][size] = 2**31 - 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=size):
+        AttributionGraph.load(path)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
