@@ -7,9 +7,10 @@ import errno
 import io
 import os
 import sys
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from recursive_dla.attribution.labels import visible_line
 from recursive_dla.commands.convert import convert
@@ -26,7 +27,22 @@ BAD_INPUT = 2
 # What a stream that is open can answer to what is written to it.
 _ERRORS_OF_STREAMS = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPIPE}
 
+
+class _Commands(TyperGroup):
+    """Commands whose complaints about arguments, which a shell may have made of names of files, are made visible."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Whatever typer says of arguments has a message; where its class is depends on typer's version.
+            if isinstance(message := getattr(error, "message", None), str):
+                error.message = "\n".join(map(visible_line, message.split("\n")))  # type: ignore[attr-defined]
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -104,6 +104,16 @@ def test_errors_tell_the_terminal_nothing(
     assert is_harmless(said)
 
 
+@pytest.mark.parametrize(
+    "arguments", [("diff", "a", "b", *ATTACKS), ("".join(ATTACKS),), ("info", "--" + "".join(ATTACKS), "a")]
+)
+def test_complaints_about_arguments_tell_the_terminal_nothing(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "4000"})
+    assert result.exit_code == 2
+    assert is_harmless(result.stderr)
+    assert "\\u202exela" in result.stderr
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose tokens and whose name are attacks."""
