@@ -76,7 +76,7 @@ def added_in_front(model: Any, prompt: str, tokens: Int[Tensor, "batch pos"]) ->
     return token_texts(model, tokens[0, : max(0, _run(ids, bos) - _run(_encode(model, prompt), bos))])
 
 
-def _beginning_as_written(model: Any, prompt: str, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
+def _beginning_as_written(model: Any, prompt: str, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch new_pos"]:
     """The tokens of a prompt that begins with the beginning-of-text token, with as many of them as it has.
 
     Whether the model's default adds one to them, the tokenizer does, or TransformerLens takes one away.
@@ -100,8 +100,8 @@ def padding_lengths(model: Any, ids: Int[Tensor, "batch pos"]) -> Int[Tensor, " 
     """How many padding tokens each prompt of a batch ends in.
 
     Many tokenizers pad with a token that text has, too: mostly the one that ends a text or a turn of a chat. Such
-    tokens at the end are taken for padding where the prompts end in different numbers of them, or all in several. Where every
-    prompt ends in one at least, and some in just one, that one is theirs.
+    tokens at the end are taken for padding where the prompts end in different numbers of them, or all in several. Where
+    every prompt ends in one at least, and some in just one, that one is theirs.
     """
     none = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
     pad = padding_id(model)
