@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from models import EVERY_MODEL, LENS_3, NEEDS_LENS_4, REFUSED, boot, hugging_face, run, tiny, tokenizer
+from models import CONTEXT, EVERY_MODEL, LENS_3, NEEDS_LENS_4, REFUSED, boot, hugging_face, run, tiny, tokenizer
 from oracles import PlainBank, PlainNorm, assert_close, plain_model
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from recursive_dla import UnsupportedModelError, attribution_graph, load_model
 from recursive_dla.errors import InputError
-from recursive_dla.model.tokens import prompt_tokens, token_ids, token_texts
+from recursive_dla.model.tokens import added_in_front, prompt_tokens, token_ids, token_texts
 from recursive_dla.model.transformer_lens import model_weights
 from recursive_dla.model.weights import Layer, NeuronBank, Norm, in_float32
 
@@ -218,6 +219,34 @@ def test_tokens_as_ids_and_texts() -> None:
     assert prompt_tokens(model, "w5 w7 w5").tolist()[0][-3:] == [5, 7, 5]
     with pytest.raises(InputError, match="The prompt is empty"):
         prompt_tokens(model, "")
+
+
+def test_a_prompt_that_does_not_fit_is_refused_and_never_cut() -> None:
+    model = tiny("gpt2")
+    assert prompt_tokens(model, " ".join(["w5"] * (CONTEXT - 1))).tolist() == [[0] + [5] * (CONTEXT - 1)]
+    with pytest.raises(InputError, match=r"is 41 tokens \(with '<bos>' in front\), and the model has 31 positions"):
+        prompt_tokens(model, " ".join(["w5"] * 40))
+    with pytest.raises(InputError, match=r"is 32 tokens, and the model has 31"):
+        prompt_tokens(model, " ".join(["<bos>", *["w5"] * 31]))
+
+
+@pytest.mark.parametrize("by_default", [True, False])
+@pytest.mark.parametrize("by_tokenizer", [True, False])
+def test_a_prompt_has_the_beginning_that_it_is_given(by_default: bool, by_tokenizer: bool) -> None:
+    model = boot(hugging_face("gpt2"), "gpt2")
+    single = "<bos> $A" if by_tokenizer else "$A"
+    model.tokenizer._tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=[("<bos>", 0)])
+    model.cfg.tokenizer_prepends_bos = by_tokenizer
+    model.cfg.default_prepend_bos = by_default
+    for prompt, expected, added in (
+        ("w5 w7", [0, 5, 7] if by_default else [5, 7], ["<bos>"] if by_default else []),
+        ("<bos> w5 w7", [0, 5, 7], []),
+        ("<bos><bos>w5 w7", [0, 0, 5, 7], []),
+        ("w5 <bos> w7", [0, 5, 0, 7] if by_default else [5, 0, 7], ["<bos>"] if by_default else []),
+    ):
+        tokens = prompt_tokens(model, prompt)
+        assert tokens.tolist() == [expected], prompt
+        assert added_in_front(model, prompt, tokens) == added
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from graphs import graph, hostile
+from models import hugging_face, tokenizer
 from test_export import assert_same
 from typer.testing import CliRunner, Result
 
@@ -117,3 +118,22 @@ def test_nodes_add_up_until_one_is_changed(dtype: torch.dtype, bound: float, max
     nodes = one.nodes.assign(rest_out=one.nodes["rest_out"] + np.where(one.nodes["kind"] == "embed", 1.0, 0.0))
     changed = AttributionGraph(nodes, one.edge_source, one.edge_target, one.edge_weight, one.metadata)
     assert imbalance(changed) == pytest.approx(1 / abs(one.metadata.value), rel=1e-3)
+
+
+def test_a_prompt_is_run_as_given_and_what_is_added_is_said(tmp_path: Path) -> None:
+    hugging_face("gpt2").save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+
+    def trace(prompt: str) -> Result:
+        return run_command("trace", prompt, "--answer", "w5", "--model", tmp_path, "--json")
+
+    documents = []
+    for prompt, said in (("w7 w9", True), ("<bos>w7 w9", False)):
+        done = trace(prompt)
+        assert done.exit_code == 0, done.output
+        assert ("Put before the prompt, as is the model's default: '<bos>'" in done.stderr) == said
+        documents.append(json.loads(done.stdout))
+    for document in documents:
+        assert [token["token_id"] for token in document["metadata"]["tokens"]] == [0, 7, 9]
+    with pytest.raises(InputError, match=r"is 41 tokens .* the model has 31 positions"):
+        raise trace(" ".join(["w7"] * 40)).exception

@@ -6,7 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from models import EVERY_MODEL, POSITIONS, PROMPTS, TWO_MODELS, available, random_tokens, run, run_on, tiny, uncapped
+from models import (
+    EVERY_MODEL,
+    POSITIONS,
+    PROMPTS,
+    TWO_MODELS,
+    available,
+    boot,
+    demo_run,
+    hugging_face,
+    random_tokens,
+    run,
+    run_on,
+    tiny,
+    uncapped,
+)
 from oracles import Frozen, assert_close
 
 from recursive_dla.attribution.targets import (
@@ -279,3 +293,125 @@ def test_a_direction_that_does_not_fit_is_refused(
 def test_positions_alone() -> None:
     assert resolve_positions(None, 3, 7).tolist() == [6, 6, 6]
     assert resolve_positions([-1, 0, -7], 3, 7).tolist() == [6, 0, 0]
+
+
+# --- padding ---------------------------------------------------------------------------------------------------------
+
+LENGTHS = [7, 3, 5, 2]
+RAGGED = random_tokens(4)
+# Of the tiny models, whose tokenizer pads with the token that begins and ends texts.
+SHARED_PAD = 0
+
+
+def padded(*, side: str = "right", ends: int | None = None) -> torch.Tensor:
+    """Prompts of :data:`LENGTHS`, each with ``ends`` as its last token, padded on one side."""
+    tokens = torch.full((4, POSITIONS), SHARED_PAD)
+    for row, length in enumerate(LENGTHS):
+        place = slice(POSITIONS - length, None) if side == "left" else slice(0, length)
+        tokens[row, place] = RAGGED[row, :length]
+        if ends is not None:
+            tokens[row, -1 if side == "left" else length - 1] = ends
+    return tokens
+
+
+def explained_by_default(tokens: torch.Tensor, model: Any = None) -> list[Target]:
+    """All kinds of targets, each without a position."""
+    model = tiny("gpt2") if model is None else model
+    cache = as_cache(run_on(model, tokens).cache, model)
+    return [
+        logit_target(cache, 5),
+        centred_logit_target(cache, 5),
+        log_prob_target(cache, 5),
+        direction_target(cache, torch.ones(model.cfg.d_model, dtype=torch.float64)),
+    ]
+
+
+@pytest.mark.parametrize("kind", [logit_target, centred_logit_target, log_prob_target, direction_target])
+@pytest.mark.parametrize("ids_cached", [True, False])
+def test_padding_is_not_explained_by_default(kind: Any, ids_cached: bool) -> None:
+    model = tiny("gpt2")
+    kept = dict(run_on(model, padded()).cache.items())
+    if not ids_cached:
+        kept.pop("embed.hook_in", None)
+    cache = ActivationCache(kept, model)
+    what = torch.ones(10, dtype=torch.float64) if kind is direction_target else 5
+    message = r"end in padding, '<bos>' \(counted from 0: 1, 2, 3\).*`pos=\[6, 2, 4, 1\]`.*`pos=-1`"
+    with pytest.raises(InputError, match=message):
+        kind(cache, what)
+    # What the message says is what there is to say.
+    right = kind(cache, what, pos=[6, 2, 4, 1])
+    for row, length in enumerate(LENGTHS):
+        alone = run_on(model, padded()[row : row + 1, :length]).cache
+        assert_close(right.value[row : row + 1], kind(as_cache(alone, model), what).value)
+    assert kind(cache, what, pos=-1).pos.tolist() == [6] * 4
+
+
+@pytest.mark.parametrize(
+    ("tokens", "pos"),
+    [
+        # The longest prompt and all others end in the token: it ends a text, and the rest is padding.
+        (padded(ends=SHARED_PAD), [6, 2, 4, 1]),
+        # Padded beyond the longest.
+        (torch.nn.functional.pad(padded(), (0, 2)), [6, 2, 4, 1]),
+        (torch.nn.functional.pad(random_tokens(3), (0, 2)), [6, 6, 6]),
+        # Nothing but padding.
+        (torch.stack([RAGGED[0], torch.zeros_like(RAGGED[0])]), [6, 0]),
+    ],
+)
+def test_the_position_before_the_padding_is_named(tokens: torch.Tensor, pos: list[int]) -> None:
+    with pytest.raises(InputError, match=rf"`pos=\[{', '.join(map(str, pos))}\]`"):
+        explained_by_default(tokens)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        random_tokens(4),
+        padded(side="left"),
+        # Each ends a text, as a chat may, whatever stands before it.
+        padded(side="left", ends=SHARED_PAD),
+        torch.nn.functional.pad(random_tokens(4), (0, 1)),
+        # One prompt, whatever it ends in.
+        padded()[3:],
+    ],
+)
+def test_what_is_no_padding_is_explained(tokens: torch.Tensor) -> None:
+    for found in explained_by_default(tokens):
+        assert found.pos.tolist() == [tokens.shape[1] - 1] * len(tokens)
+
+
+def test_one_of_several_prompts_padded_on_the_left_ends_a_text() -> None:
+    tokens = padded(side="left")
+    tokens[2, -1] = SHARED_PAD
+    for found in explained_by_default(tokens):
+        assert found.pos.tolist() == [6] * 4
+
+
+def test_a_token_that_only_pads_is_padding_wherever_it_ends_prompts() -> None:
+    model = boot(hugging_face("gpt2"), "gpt2")
+    model.tokenizer.pad_token = "w52"
+    tokens = random_tokens(3)
+    tokens[:, -1] = 52
+    with pytest.raises(InputError, match=r"'w52' \(counted from 0: 0, 1, 2\).*`pos=\[5, 5, 5\]`"):
+        explained_by_default(tokens, model)
+    tokens[:, -1] = SHARED_PAD
+    tokens[0, -2] = SHARED_PAD
+    assert explained_by_default(tokens, model)[0].pos.tolist() == [6] * 3
+
+
+def test_without_a_tokenizer_nothing_is_known_of_padding() -> None:
+    model = tiny("native-attention-only")
+    assert explained_by_default(padded(), model)[0].pos.tolist() == [6] * 4
+
+
+@pytest.mark.demo
+def test_a_ragged_list_of_prompts_is_explained_where_each_ends() -> None:
+    model = demo_run().model
+    prompts = ["The Eiffel Tower is in the city of", "The capital of France is the beautiful old city of"]
+    cache = as_cache(run_on(model, prompts).cache, model)
+    with pytest.raises(InputError, match=r"end in padding, '<\|im_end\|>' .*`pos=\[9, 10\]`"):
+        logit_target(cache, " Paris")
+    found = logit_target(cache, " Paris", pos=[9, 10])
+    for row, prompt in enumerate(prompts):
+        alone = run_on(model, prompt).logits[0, -1, model.to_single_token(" Paris")]
+        assert_close(found.value[row, 0], alone, 1e-4)

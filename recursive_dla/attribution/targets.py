@@ -15,7 +15,7 @@ from recursive_dla.cache.activations import Activations
 from recursive_dla.cache.hook_names import LOGITS
 from recursive_dla.cache.norms import apply_norm, norm_output, pull_back_norm
 from recursive_dla.errors import InputError
-from recursive_dla.model.tokens import token_ids, token_texts
+from recursive_dla.model.tokens import padding_id, padding_lengths, token_ids, token_texts
 from recursive_dla.model.weights import ModelWeights, Norm, is_half
 
 Answers = str | int | Sequence[str | int] | Sequence[Sequence[str | int]] | Tensor
@@ -65,7 +65,8 @@ def logit_target(
     Of a model that soft-caps its logits, those before the cap.
 
     Raises:
-        InputError: An answer that is not one token, shapes that do not fit the batch, an unknown position.
+        InputError: An answer that is not one token, shapes that do not fit the batch, an unknown position; no
+            ``pos`` where prompts end in padding.
     """
     cache = as_cache(cache)
     weights = cache.weights
@@ -147,7 +148,8 @@ def direction_target(
         labels: What to call each direction.
 
     Raises:
-        InputError: A direction of another size or that is not finite, an unknown layer or position.
+        InputError: A direction of another size or that is not finite, an unknown layer or position; no ``pos``
+            where prompts end in padding.
     """
     cache = as_cache(cache)
     weights = cache.weights
@@ -162,6 +164,8 @@ def direction_target(
     if not direction.isfinite().all():
         raise InputError("`direction` must be finite. Got NaN or infinity in it.")
     batch, n_pos = cache.batched("embed").shape[:2]
+    if pos is None:
+        ensure_no_padding_last(cache)
     positions = resolve_positions(pos, batch, n_pos)
     stream = _stream_at(cache, layer, positions)
     directions = torch.atleast_2d(direction).to(stream.device, stream.dtype)
@@ -235,6 +239,8 @@ def _resolve(
     """Token ids of right and wrong answers, ``[batch, token]``, and the position of each prompt."""
     cache.ensure_same_place()
     batch, n_pos = cache.batched("embed").shape[:2]
+    if pos is None:
+        ensure_no_padding_last(cache)
     positions = resolve_positions(pos, batch, n_pos).to(cache.weights.device)
     right = _answer_ids(cache.model, answers, batch, "answers")
     if wrong_answers is None:
@@ -339,6 +345,35 @@ def resolve_positions(pos: Positions, batch: int, n_pos: int) -> Int[Tensor, " b
     if given.min() < -n_pos or given.max() >= n_pos:
         raise InputError(f"`pos` must be from 0 to {n_pos - 1} (or negative, from the end). Got {pos!r}.")
     return (given.long() % n_pos).expand(batch)
+
+
+def ensure_no_padding_last(cache: Activations) -> None:
+    """Raise if the last position, which is explained by default, is padding in some prompts of a batch.
+
+    Raises:
+        InputError: It is; with the positions to give.
+    """
+    embed = cache.batched("embed")
+    batch, n_pos = embed.shape[:2]
+    pad = padding_id(cache.model)
+    if batch == 1 or pad is None or not 0 <= pad < len(cache.weights.W_E):
+        return
+    # To find the tokens takes the whole vocabulary, unless they are cached. Mostly no prompt ends in this one.
+    if not (embed[:, -1] == cache.weights.W_E[pad].to(embed)).all(-1).any():
+        return
+    ids = cache.tokens()
+    if ids is None:
+        return
+    padding = padding_lengths(cache.model, ids)
+    if padding.any():
+        padded = padding.nonzero()[:, 0].tolist()
+        rows = ", ".join(map(str, padded[:5])) + (", …" if len(padded) > 5 else "")
+        (text,) = token_texts(cache.model, torch.tensor([pad]))
+        raise InputError(
+            f"Prompts of this batch end in padding, {text!r} (counted from 0: {rows}), and the last position is"
+            " explained by default. Give the position of each prompt's last token:"
+            f" `pos={(n_pos - 1 - padding).clamp(min=0).tolist()}`. If it is no padding, give `pos=-1`."
+        )
 
 
 def _answer_ids(model: Any, answers: Answers, batch: int, argument: str) -> Int[Tensor, "batch token"]:

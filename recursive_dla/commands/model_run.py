@@ -55,8 +55,10 @@ def run_model(
 ) -> ModelRun:
     """Load a model and run it on a prompt, once everything that was asked for is known to make sense.
 
+    What is put before the prompt is said on stderr.
+
     Raises:
-        InputError: An empty prompt, a model, device, answer or position that there is not.
+        InputError: An empty prompt or one too long, a model, device, answer or position that there is not.
     """
     import torch
     from transformers.utils import logging
@@ -64,7 +66,7 @@ def run_model(
     from recursive_dla.attribution.targets import resolve_positions
     from recursive_dla.cache.activation_cache import as_cache
     from recursive_dla.model.loading import load_model
-    from recursive_dla.model.tokens import prompt_tokens, token_ids
+    from recursive_dla.model.tokens import added_in_front, prompt_tokens, token_ids
     from recursive_dla.model.transformer_lens import model_weights
 
     if not prompt:
@@ -77,6 +79,9 @@ def run_model(
             token_ids(loaded, token)
     tokens = prompt_tokens(loaded, prompt)
     resolve_positions(pos, 1, tokens.shape[1])
+    added = added_in_front(loaded, prompt, tokens)
+    if added:
+        typer.echo(f"Put before the prompt, as is the model's default: {' '.join(map(repr, added))}", err=True)
     with torch.no_grad():
         logits, cache = loaded.run_with_cache(tokens)
     return ModelRun(loaded, logits, as_cache(cache, loaded))
